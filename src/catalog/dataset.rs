@@ -1,0 +1,224 @@
+//! A dataset as it is at one moment.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use sha2::{Digest, Sha256};
+
+use super::name::DatasetRef;
+use crate::error::{Error, Result};
+use crate::storage::{FileStat, Footer, HeldFile};
+
+/// What a dataset is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// One Parquet file in the root.
+    File,
+    /// A directory of Parquet files in the root.
+    Directory,
+    /// Parquet elsewhere, at this path, that a registration points at.
+    Registered(PathBuf),
+    /// A Delta Lake table.
+    Delta,
+}
+
+/// An opaque text that changes whenever the dataset's content does: a digest of the identities of
+/// its files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(String);
+
+impl Version {
+    /// The version of the content that lies in `files`.
+    pub(super) fn of<'a>(files: impl Iterator<Item = (&'a Path, &'a FileStat)>) -> Self {
+        let mut digest = Sha256::new();
+        for (path, stat) in files {
+            // The name without the directory, so that a rename of the dataset is no new content.
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            digest.update((name.len() as u64).to_le_bytes());
+            digest.update(name);
+            digest.update(stat.identity.to_bytes());
+        }
+        Self(hex(&digest.finalize()[..16]))
+    }
+
+    /// The version of a dataset that is one file, whatever it is called.
+    pub(super) fn of_file(stat: &FileStat) -> Self {
+        Self::of(std::iter::once((Path::new(""), stat)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// One Parquet file of a dataset.
+#[derive(Debug, Clone)]
+pub struct PartFile {
+    /// Its path in its area.
+    pub path: PathBuf,
+    /// Identity and times.
+    pub stat: FileStat,
+    /// Its footer.
+    pub footer: Arc<Footer>,
+    /// Its values for the dataset's partition columns.
+    pub partition_values: Vec<ScalarValue>,
+}
+
+/// What a dataset holds, read off its files' footers.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// Its name.
+    pub reference: DatasetRef,
+    /// What it is made of.
+    pub kind: Kind,
+    /// All columns: those of the files as they were stored, then the partition columns.
+    pub schema: SchemaRef,
+    /// The columns that the files hold.
+    pub file_schema: SchemaRef,
+    /// The columns that come from `key=value` folders.
+    pub partition_fields: Vec<FieldRef>,
+    /// The files in order.
+    pub parts: Vec<PartFile>,
+    /// Changes with the content.
+    pub version: Version,
+}
+
+impl Dataset {
+    /// Puts a dataset together from its parts.
+    pub(super) fn assemble(
+        reference: DatasetRef,
+        kind: Kind,
+        declared: Option<SchemaRef>,
+        partition_fields: Vec<FieldRef>,
+        parts: Vec<PartFile>,
+    ) -> Result<Self> {
+        let file_schema = match declared {
+            Some(declared) => check_declared(&declared, &parts)?,
+            None => merge(&reference, &parts)?,
+        };
+        let clash = partition_fields.iter().find(|field| file_schema.index_of(field.name()).is_ok());
+        if let Some(field) = clash {
+            return Err(Error::precondition(format!(
+                "dataset {reference} has column {:?} both in its files and in its folders' names",
+                field.name()
+            )));
+        }
+        let fields: Vec<FieldRef> = file_schema.fields().iter().chain(&partition_fields).cloned().collect();
+        let schema = if partition_fields.is_empty() {
+            Arc::clone(&file_schema)
+        } else {
+            Arc::new(Schema::new_with_metadata(fields, file_schema.metadata().clone()))
+        };
+        let version = match (&kind, parts.as_slice()) {
+            (Kind::File, [part]) => Version::of_file(&part.stat),
+            _ => Version::of(parts.iter().map(|part| (part.path.as_path(), &part.stat))),
+        };
+        Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, version })
+    }
+
+    /// Rows, exactly.
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|part| part.footer.rows()).sum()
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.stat.size()).sum()
+    }
+}
+
+/// A dataset as one reader sees it: the files that make it up, held open until the reader is done.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it holds.
+    pub dataset: Dataset,
+    /// The open files, one for each of `dataset.parts`.
+    pub files: Vec<HeldFile>,
+}
+
+/// The union of the parts' columns by name, in order of appearance. A column that some parts lack is
+/// nullable; one that has two types is an error.
+fn merge(reference: &DatasetRef, parts: &[PartFile]) -> Result<SchemaRef> {
+    let Some((first, rest)) = parts.split_first() else {
+        return Err(Error::not_found(format!("dataset {reference} has no Parquet files")));
+    };
+    let schema = &first.footer.schema;
+    if rest.iter().all(|part| part.footer.schema.fields() == schema.fields()) {
+        return Ok(Arc::clone(schema));
+    }
+    let mut fields: Vec<Field> = Vec::new();
+    let mut index: HashMap<&str, (usize, usize)> = HashMap::new();
+    for part in parts {
+        for field in part.footer.schema.fields() {
+            let next = fields.len();
+            let (at, seen) = index.entry(field.name()).or_insert((next, 0));
+            *seen += 1;
+            if *at == next {
+                fields.push(field.as_ref().clone());
+            } else if fields[*at].data_type() == field.data_type() {
+                let nullable = fields[*at].is_nullable() || field.is_nullable();
+                fields[*at].set_nullable(nullable);
+            } else {
+                return Err(disagree(reference, &fields[*at], field, part));
+            }
+        }
+    }
+    for (at, seen) in index.values() {
+        if *seen < parts.len() {
+            fields[*at].set_nullable(true);
+        }
+    }
+    Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
+}
+
+fn disagree(reference: &DatasetRef, have: &Field, other: &Field, part: &PartFile) -> Error {
+    Error::precondition(format!(
+        "the files of dataset {reference} disagree on column {:?}: {} has {}, earlier ones {}",
+        have.name(),
+        part.path.display(),
+        other.data_type(),
+        have.data_type()
+    ))
+}
+
+/// `declared` if the parts still fit it: a column may be missing, but not have another type.
+fn check_declared(declared: &SchemaRef, parts: &[PartFile]) -> Result<SchemaRef> {
+    for part in parts {
+        for field in declared.fields() {
+            match part.footer.schema.field_with_name(field.name()) {
+                Ok(stored) if stored.data_type() == field.data_type() => {}
+                Err(_) if field.is_nullable() => {}
+                other => {
+                    let now =
+                        other.map_or("no such column".to_owned(), |field| field.data_type().to_string());
+                    return Err(Error::precondition(format!(
+                        "column {:?} was registered as {}, {} has {now}; register the dataset again",
+                        field.name(),
+                        field.data_type(),
+                        part.path.display()
+                    )));
+                }
+            }
+        }
+    }
+    Ok(Arc::clone(declared))
+}

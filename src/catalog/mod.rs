@@ -1,0 +1,24 @@
+//! Datasets: their names, where they lie, what they hold, and how they come and go.
+//!
+//! The directory is the catalog: nothing is remembered that the files do not say, so a file that
+//! another program drops in is visible to the next request. The methods here block on files; callers
+//! on a runtime go through [`storage::blocking`](crate::storage::blocking).
+
+mod dataset;
+mod describe;
+mod layout;
+mod name;
+mod partitions;
+mod provider;
+mod raw;
+mod registration;
+mod store;
+mod write;
+
+pub use dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+pub use describe::ColumnStats;
+pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
+pub use provider::{CATALOG, QueryCatalog, SnapshotTable};
+pub use raw::RawScan;
+pub use store::{Catalog, CatalogOptions, Listed};
+pub use write::{PutMode, PutOptions, Receipt, Upload, ipc_schema};

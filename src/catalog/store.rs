@@ -1,0 +1,352 @@
+//! Finding datasets and opening them.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+
+use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::layout::{Form, dataset_of, schema_dir, schema_of};
+use super::name::{DatasetRef, SchemaName};
+use super::partitions::{Partitions, partitions_of};
+use super::registration::{Allowed, Registration};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{
+    Area, EntryKind, FooterCache, HeldFile, Part, Root, StagingOptions, list_entries, list_parts,
+    parallel_map,
+};
+
+/// How often a directory is read again when its files change while it is being opened.
+const ATTEMPTS: usize = 5;
+/// A registration is a path and a schema; more is no registration.
+const MAX_REGISTRATION_BYTES: u64 = 16 << 20;
+/// Writers of one name share a lock; this many locks serve all names.
+const LOCKS: usize = 64;
+
+/// The catalog's settings.
+#[derive(Debug, Clone)]
+pub struct CatalogOptions {
+    /// Directories besides the root that registrations may point into.
+    pub register_from: Vec<PathBuf>,
+    /// Bytes of footers to keep.
+    pub footer_cache_bytes: u64,
+    /// The most files in one dataset.
+    pub max_parts: usize,
+    /// How uploads are stored.
+    pub staging: StagingOptions,
+}
+
+/// All datasets of a root.
+#[derive(Debug)]
+pub struct Catalog {
+    pub(super) root: Arc<Root>,
+    pub(super) footers: Arc<FooterCache>,
+    pub(super) options: CatalogOptions,
+    pub(super) allowed: Allowed,
+    locks: [Mutex<()>; LOCKS],
+}
+
+/// A dataset that a listing found, whether or not it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub reference: DatasetRef,
+    form: Form,
+}
+
+/// Where a dataset was found.
+pub(super) struct Located<'a> {
+    pub(super) kind: Kind,
+    pub(super) area: &'a Area,
+    pub(super) path: PathBuf,
+    file_schema: Option<SchemaRef>,
+    partition_fields: Option<Vec<FieldRef>>,
+}
+
+impl Catalog {
+    /// The catalog of `root`.
+    pub fn new(root: Root, options: CatalogOptions) -> Result<Self> {
+        let allowed = Allowed::open(&options.register_from)?;
+        let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
+        let locks = std::array::from_fn(|_| Mutex::new(()));
+        Ok(Self { root: Arc::new(root), footers, options, allowed, locks })
+    }
+
+    /// The root that is served.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The schemas: the default one, then the `.db` folders by name.
+    pub fn schemas(&self) -> Result<Vec<SchemaName>> {
+        let entries = list_entries(self.root.area(), Path::new(""))?;
+        Ok(std::iter::once(SchemaName::default()).chain(entries.iter().filter_map(schema_of)).collect())
+    }
+
+    /// Whether there is such a schema.
+    pub fn has_schema(&self, schema: &SchemaName) -> bool {
+        schema.is_default() || self.root.area().dir().is_dir(schema_dir(schema))
+    }
+
+    /// The datasets of a schema by name, whether or not they can be read.
+    pub fn list(&self, schema: &SchemaName) -> Result<Vec<Listed>> {
+        self.check_schema(schema)?;
+        let mut found = BTreeMap::new();
+        for entry in list_entries(self.root.area(), &schema_dir(schema))? {
+            if let Some((name, form)) = dataset_of(&entry) {
+                let visible = found.entry(name).or_insert(form);
+                *visible = form.min(*visible);
+            }
+        }
+        let listed = |(name, form)| Listed { reference: DatasetRef { schema: schema.clone(), name }, form };
+        Ok(found.into_iter().map(listed).collect())
+    }
+
+    /// What a listed dataset holds: [`describe`](Self::describe) without looking it up again.
+    pub fn describe_listed(&self, listed: &Listed) -> Result<Dataset> {
+        let located = self.locate_form(&listed.reference, listed.form)?;
+        retry_changes(|| self.describe_located(&listed.reference, &located))
+    }
+
+    /// What `dataset` holds. Reads footers that the cache lacks and holds nothing open.
+    pub fn describe(&self, dataset: &DatasetRef) -> Result<Dataset> {
+        let located = self.locate(dataset)?;
+        retry_changes(|| self.describe_located(dataset, &located))
+    }
+
+    /// `dataset` with its files open: what the caller reads from it stays the same, whatever happens
+    /// to the names meanwhile.
+    pub fn snapshot(&self, dataset: &DatasetRef) -> Result<Snapshot> {
+        let located = self.locate(dataset)?;
+        retry_changes(|| {
+            let (paths, partitions) = self.files(&located)?;
+            let opened = parallel_map(&paths, |path| {
+                let file = located.area.hold(path)?;
+                let footer = self.footers.of(&file)?;
+                Ok::<_, Error>((file, footer))
+            });
+            let mut files: Vec<HeldFile> = Vec::with_capacity(paths.len());
+            let mut parts = Vec::with_capacity(paths.len());
+            for ((path, opened), values) in paths.into_iter().zip(opened).zip(partitions.values) {
+                let (file, footer) = opened?;
+                parts.push(PartFile { path, stat: *file.stat(), footer, partition_values: values });
+                files.push(file);
+            }
+            let dataset = self.assemble(dataset, &located, partitions.fields, parts)?;
+            Ok(Snapshot { dataset, files })
+        })
+    }
+
+    /// The version of `dataset`, also where it cannot be read: the look is at its files' identity only.
+    pub(super) fn version(&self, dataset: &DatasetRef) -> Result<Version> {
+        let located = self.locate(dataset)?;
+        if located.kind == Kind::Delta {
+            return Err(delta(dataset));
+        }
+        let (paths, _) = self.files(&located)?;
+        let stats = paths.iter().map(|path| located.area.stat(path)).collect::<Result<Vec<_>>>()?;
+        Ok(match (&located.kind, stats.as_slice()) {
+            (Kind::File, [stat]) => Version::of_file(stat),
+            _ => Version::of(paths.iter().map(PathBuf::as_path).zip(&stats)),
+        })
+    }
+
+    /// The kind of `dataset`, also where it cannot be read.
+    pub fn kind(&self, dataset: &DatasetRef) -> Result<Kind> {
+        Ok(self.locate(dataset)?.kind)
+    }
+
+    /// Whether a dataset of this name is there, readable or not.
+    pub fn exists(&self, dataset: &DatasetRef) -> bool {
+        !self.forms(dataset).is_empty()
+    }
+
+    /// The dataset whose name is `dataset`'s without regard to case, if there is exactly one.
+    pub fn find_ignoring_case(&self, dataset: &DatasetRef) -> Result<Option<DatasetRef>> {
+        let wanted = dataset.name.as_str().to_lowercase();
+        let listed = self.list(&dataset.schema)?.into_iter().map(|listed| listed.reference);
+        let mut same = listed.filter(|other| other.name.as_str().to_lowercase() == wanted);
+        let first = same.next();
+        Ok(first.filter(|_| same.next().is_none()))
+    }
+
+    /// [`NotFound`](ErrorKind::NotFound) for `dataset`, with the names that are near.
+    pub fn no_such_dataset(&self, dataset: &DatasetRef) -> Error {
+        let wanted = dataset.name.as_str();
+        let mut near: Vec<_> = self
+            .list(&dataset.schema)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|listed| listed.reference)
+            .map(|other| (strsim::jaro_winkler(wanted, other.name.as_str()), other))
+            .filter(|(similarity, _)| *similarity > 0.8)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let names: Vec<_> = near.iter().take(3).map(|(_, other)| other.to_string()).collect();
+        let hint =
+            if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) };
+        Error::not_found(format!("there is no dataset {dataset}{hint}"))
+    }
+
+    /// The forms in which `dataset` lies in the root, the visible one first.
+    pub(super) fn forms(&self, dataset: &DatasetRef) -> Vec<Form> {
+        let dir = self.root.area().dir();
+        let is_there = |form: &Form| {
+            dir.metadata(form.path(dataset)).is_ok_and(|metadata| match form.entry_kind() {
+                EntryKind::File => metadata.is_file(),
+                EntryKind::Directory => metadata.is_dir(),
+            })
+        };
+        Form::ALL.into_iter().filter(is_there).collect()
+    }
+
+    /// The lock that writers of `dataset` hold while they publish.
+    pub(super) fn lock(&self, dataset: &DatasetRef) -> MutexGuard<'_, ()> {
+        self.locks[lock_index(dataset)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The locks of two datasets, taken in one order by everyone.
+    pub(super) fn lock_both(&self, one: &DatasetRef, other: &DatasetRef) -> Vec<MutexGuard<'_, ()>> {
+        let mut indexes = [lock_index(one), lock_index(other)];
+        indexes.sort_unstable();
+        let distinct = if indexes[0] == indexes[1] { &indexes[..1] } else { &indexes[..] };
+        let lock = |index: &usize| self.locks[*index].lock().unwrap_or_else(PoisonError::into_inner);
+        distinct.iter().map(lock).collect()
+    }
+
+    pub(super) fn check_schema(&self, schema: &SchemaName) -> Result<()> {
+        if self.has_schema(schema) {
+            return Ok(());
+        }
+        let name = schema.as_str();
+        Err(Error::not_found(format!("there is no schema {name}; a folder {name}.db in the root makes one")))
+    }
+
+    fn locate(&self, dataset: &DatasetRef) -> Result<Located<'_>> {
+        self.check_schema(&dataset.schema)?;
+        let Some(form) = self.forms(dataset).first().copied() else {
+            return Err(self.no_such_dataset(dataset));
+        };
+        self.locate_form(dataset, form)
+    }
+
+    fn locate_form(&self, dataset: &DatasetRef, form: Form) -> Result<Located<'_>> {
+        let area = self.root.area();
+        let path = form.path(dataset);
+        let plain = |kind, path| Located { kind, area, path, file_schema: None, partition_fields: None };
+        match form {
+            Form::File => Ok(plain(Kind::File, path)),
+            Form::Directory | Form::SuffixedDirectory if area.dir().is_dir(path.join("_delta_log")) => {
+                Ok(plain(Kind::Delta, path))
+            }
+            Form::Directory | Form::SuffixedDirectory => Ok(plain(Kind::Directory, path)),
+            Form::Registration => self.locate_registered(&path),
+        }
+    }
+
+    fn locate_registered(&self, path: &Path) -> Result<Located<'_>> {
+        let mut text = String::new();
+        let file = self.root.area().dir().open(path);
+        file.and_then(|file| file.take(MAX_REGISTRATION_BYTES).read_to_string(&mut text)).map_err(
+            |error| {
+                Error::data_loss(format!("cannot read the registration {}", path.display()))
+                    .with_source(error)
+            },
+        )?;
+        let registration = Registration::parse(&text)?;
+        let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;
+        if area.dir().is_dir(inner.join("_delta_log")) {
+            return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));
+        }
+        Ok(Located {
+            kind: Kind::Registered(PathBuf::from(&registration.path)),
+            area,
+            path: inner,
+            file_schema: registration.file_schema,
+            partition_fields: registration.partition_fields,
+        })
+    }
+
+    /// What a registration of `path` would point at.
+    pub(super) fn locate_unregistered(&self, path: &str) -> Result<Located<'_>> {
+        let (area, inner) = self.allowed.resolve(self.root.area(), path)?;
+        if area.dir().metadata(&inner).is_err() {
+            return Err(Error::not_found(format!("there is no file or directory {path}")));
+        }
+        if area.dir().is_dir(inner.join("_delta_log")) {
+            return Err(Error::unimplemented(format!(
+                "{path} is a Delta table; only Parquet can be registered"
+            )));
+        }
+        let kind = Kind::Registered(PathBuf::from(path));
+        Ok(Located { kind, area, path: inner, file_schema: None, partition_fields: None })
+    }
+
+    /// The dataset that `located` is, under the name `dataset`.
+    pub(super) fn describe_located(&self, dataset: &DatasetRef, located: &Located<'_>) -> Result<Dataset> {
+        let (paths, partitions) = self.files(located)?;
+        let footers = parallel_map(&paths, |path| self.footers.at(located.area, path));
+        let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
+            let (stat, footer) = read?;
+            Ok(PartFile { path, stat, footer, partition_values: values })
+        });
+        let parts = parts.collect::<Result<_>>()?;
+        self.assemble(dataset, located, partitions.fields, parts)
+    }
+
+    fn files(&self, located: &Located<'_>) -> Result<(Vec<PathBuf>, Partitions)> {
+        let is_directory = match located.kind {
+            Kind::File => false,
+            Kind::Directory | Kind::Delta => true,
+            Kind::Registered(_) => located.area.dir().is_dir(&located.path),
+        };
+        let parts = if is_directory {
+            list_parts(located.area, &located.path, self.options.max_parts)?
+        } else {
+            vec![Part { path: located.path.clone(), folders: Vec::new() }]
+        };
+        let partitions = partitions_of(&parts, located.partition_fields.as_deref())?;
+        Ok((parts.into_iter().map(|part| part.path).collect(), partitions))
+    }
+
+    fn assemble(
+        &self,
+        dataset: &DatasetRef,
+        located: &Located<'_>,
+        partition_fields: Vec<FieldRef>,
+        parts: Vec<PartFile>,
+    ) -> Result<Dataset> {
+        if located.kind == Kind::Delta {
+            return Err(delta(dataset));
+        }
+        let declared = located.file_schema.clone();
+        Dataset::assemble(dataset.clone(), located.kind.clone(), declared, partition_fields, parts)
+    }
+}
+
+/// The error for a table format that is not served: reading its Parquet files as they lie there would
+/// bring back deleted rows.
+pub(super) fn delta(dataset: &DatasetRef) -> Error {
+    Error::unimplemented(format!(
+        "dataset {dataset} is a Delta table, which this version cannot read; export it to plain Parquet"
+    ))
+}
+
+/// Runs `read` again while files vanish under it: another program was replacing parts.
+fn retry_changes<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        match read() {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+            done => return done,
+        }
+    }
+}
+
+fn lock_index(dataset: &DatasetRef) -> usize {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(dataset);
+    usize::try_from(hash % LOCKS as u64).unwrap_or(0)
+}

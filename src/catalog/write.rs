@@ -1,0 +1,231 @@
+//! How datasets come, change and go.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+
+use super::dataset::{Dataset, Kind, Version};
+use super::layout::Form;
+use super::name::DatasetRef;
+use super::store::{Catalog, delta};
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto;
+use crate::storage::{StagedFile, Target, check_storable};
+
+/// What an upload may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PutMode {
+    /// Take the place of what is there.
+    #[default]
+    Replace,
+    /// Fail with [`AlreadyExists`](ErrorKind::AlreadyExists) if the dataset is there.
+    Create,
+}
+
+/// What an upload demands.
+#[derive(Debug, Clone, Default)]
+pub struct PutOptions {
+    /// Replace or create.
+    pub mode: PutMode,
+    /// Publish only if the dataset has this version.
+    pub if_version: Option<String>,
+    /// Publish only if so many rows arrived.
+    pub expected_rows: Option<u64>,
+}
+
+/// What became durable.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// Rows stored.
+    pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The version that they are.
+    pub version: Version,
+}
+
+/// An upload on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
+pub struct Upload {
+    catalog: Arc<Catalog>,
+    dataset: DatasetRef,
+    options: PutOptions,
+    staged: StagedFile,
+}
+
+impl Upload {
+    /// Begins to store batches of `schema` as `dataset`. What can be refused is refused here, before
+    /// the client sends its data; the same conditions are checked again at the commit.
+    pub fn begin(
+        catalog: Arc<Catalog>,
+        dataset: DatasetRef,
+        schema: SchemaRef,
+        options: PutOptions,
+    ) -> Result<Self> {
+        catalog.root.check_writable()?;
+        catalog.check_schema(&dataset.schema)?;
+        check_storable(&schema)?;
+        catalog.check_put(&dataset, &options)?;
+        let staged = StagedFile::create(Arc::clone(&catalog.root), schema, &catalog.options.staging)?;
+        Ok(Self { catalog, dataset, options, staged })
+    }
+
+    /// Stores a batch.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.staged.write(batch)
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.staged.rows()
+    }
+
+    /// Makes the upload the dataset, durably and in one step. To be called only at the true end of
+    /// the client's stream, and where the caller cannot be cancelled half-way.
+    pub fn commit(mut self) -> Result<Receipt> {
+        let rows = self.staged.rows();
+        if self.options.expected_rows.is_some_and(|expected| expected != rows) {
+            return Err(Error::invalid(format!(
+                "{rows} rows arrived, x-airstrip-expected-rows says {}; nothing was stored",
+                self.options.expected_rows.unwrap_or_default()
+            )));
+        }
+        self.staged.finish()?;
+
+        let catalog = &self.catalog;
+        let _lock = catalog.lock(&self.dataset);
+        catalog.check_put(&self.dataset, &self.options)?;
+        let hidden = catalog.forms(&self.dataset);
+        let path = Form::File.path(&self.dataset);
+        let target = match self.options.mode {
+            PutMode::Create => Target::MustBeNew,
+            PutMode::Replace => Target::Replace,
+        };
+        self.staged.publish(&path, target)?;
+        // The file hides the other forms from here on; what is left of them is only litter.
+        for form in hidden.into_iter().filter(|form| matches!(form, Form::Directory | Form::Registration)) {
+            catalog.root.remove(&form.path(&self.dataset))?;
+        }
+        let held = StagedFile::remember(&catalog.root, &path, &catalog.footers)?;
+        Ok(Receipt { rows, bytes: held.stat().size(), version: Version::of_file(held.stat()) })
+    }
+}
+
+impl Catalog {
+    fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<()> {
+        let exists = self.exists(dataset);
+        if exists && self.kind(dataset).is_ok_and(|kind| kind == Kind::Delta) {
+            return Err(delta(dataset));
+        }
+        if exists && options.mode == PutMode::Create {
+            return Err(already_exists(dataset));
+        }
+        options.if_version.as_deref().map_or(Ok(()), |wanted| self.check_version(dataset, wanted))
+    }
+
+    fn check_version(&self, dataset: &DatasetRef, wanted: &str) -> Result<()> {
+        let current = match self.version(dataset) {
+            Ok(version) => version,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::precondition(format!(
+                    "dataset {dataset} is gone, version {wanted} with it"
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        if current.as_str() == wanted {
+            return Ok(());
+        }
+        Err(Error::precondition(format!("dataset {dataset} has version {current} by now, not {wanted}")))
+    }
+
+    /// Removes `dataset` and says which version it had. Readers that have it open read on.
+    pub fn drop_dataset(&self, dataset: &DatasetRef, if_version: Option<&str>) -> Result<Option<Version>> {
+        self.root.check_writable()?;
+        self.check_schema(&dataset.schema)?;
+        let _lock = self.lock(dataset);
+        let forms = self.forms(dataset);
+        if forms.is_empty() {
+            return Err(self.no_such_dataset(dataset));
+        }
+        if let Some(wanted) = if_version {
+            self.check_version(dataset, wanted)?;
+        }
+        let version = self.version(dataset).ok();
+        // Hidden forms first: the visible one goes last, in one step, and nothing shows up under it.
+        for form in forms.iter().rev() {
+            self.root.remove(&form.path(dataset))?;
+        }
+        Ok(version)
+    }
+
+    /// Gives `dataset` the name `to`, in one step.
+    pub fn rename_dataset(&self, dataset: &DatasetRef, to: &DatasetRef) -> Result<Option<Version>> {
+        self.root.check_writable()?;
+        self.check_schema(&dataset.schema)?;
+        self.check_schema(&to.schema)?;
+        let _locks = self.lock_both(dataset, to);
+        let form = match self.forms(dataset).as_slice() {
+            [] => return Err(self.no_such_dataset(dataset)),
+            [form] => *form,
+            forms => {
+                let paths: Vec<_> =
+                    forms.iter().map(|form| form.path(dataset).display().to_string()).collect();
+                return Err(Error::precondition(format!(
+                    "dataset {dataset} is there several times ({}): remove all but one first",
+                    paths.join(", ")
+                )));
+            }
+        };
+        if self.exists(to) {
+            return Err(already_exists(to));
+        }
+        self.root.publish(&form.path(dataset), &form.path(to), Target::MustBeNew)?;
+        Ok(self.version(to).ok())
+    }
+
+    /// Makes the Parquet at `path` the dataset `dataset` without copying it. Schema and partition
+    /// columns are stored as they are now.
+    pub fn register_dataset(&self, dataset: &DatasetRef, path: &str, replace: bool) -> Result<Dataset> {
+        self.root.check_writable()?;
+        self.check_schema(&dataset.schema)?;
+        let located = self.locate_unregistered(path)?;
+        let described = self.describe_located(dataset, &located)?;
+        let message = proto::Registration {
+            path: path.to_owned(),
+            arrow_schema: ipc_schema(&described.schema).into(),
+            partition_columns: described.partition_fields.iter().map(|field| field.name().clone()).collect(),
+        };
+        let text = serde_json::to_vec_pretty(&message)
+            .map_err(|error| Error::internal(format!("writing a registration: {error}")))?;
+
+        let _lock = self.lock(dataset);
+        let may_replace = replace && self.forms(dataset) == [Form::Registration];
+        if self.exists(dataset) && !may_replace {
+            return Err(already_exists(dataset));
+        }
+        let target = if may_replace { Target::Replace } else { Target::MustBeNew };
+        self.root.write_small(&Form::Registration.path(dataset), &text, target)?;
+        Ok(described)
+    }
+}
+
+/// `schema` as an encapsulated IPC message, which is what FlightInfo.schema holds too.
+pub fn ipc_schema(schema: &arrow::datatypes::Schema) -> Vec<u8> {
+    let options = IpcWriteOptions::default();
+    let mut tracker = DictionaryTracker::new(false);
+    let encoded =
+        IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &options);
+    let mut bytes = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = arrow::ipc::writer::write_message(&mut bytes, encoded, &options);
+    bytes
+}
+
+fn already_exists(dataset: &DatasetRef) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("dataset {dataset} exists; drop it first, or upload with x-airstrip-mode: replace"),
+    )
+}

@@ -1,0 +1,81 @@
+//! The command line.
+//!
+//! Exit codes: 0 the command did its work (a server: it was asked to stop and did), 1 it failed, 2 the
+//! arguments or settings are wrong, 130 a second signal forced the server to stop.
+
+mod demo;
+mod serve;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Settings;
+use crate::error::{ErrorKind, Result};
+
+/// A SQL-queryable Arrow Flight store: serves a directory of Parquet files
+#[derive(Debug, Parser)]
+#[command(name = "airstrip", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a directory of Parquet files over Arrow Flight
+    ///
+    /// Every setting can also come from an AIRSTRIP_* variable, or from the TOML file that --config
+    /// names, under its name without the dashes. Flags beat variables, variables beat the file. Sizes
+    /// are written as 64MiB or 1GB, times as 90s or 5m.
+    Serve {
+        #[command(flatten)]
+        settings: Box<Settings>,
+
+        /// A TOML file with settings
+        #[arg(long, env = "AIRSTRIP_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+
+    /// Write the TPC-H tables as datasets, to have something to query
+    Demo {
+        /// The scale factor: 1 is about 350 MB of Parquet, lineitem has 6 million rows
+        #[arg(long, default_value_t = 0.1, value_parser = demo::scale)]
+        scale: f64,
+
+        /// The directory to write to, created if it is missing
+        #[arg(default_value = "datasets", env = "AIRSTRIP_ROOT")]
+        root: PathBuf,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("airstrip: {error}");
+            let usage = error.kind() == ErrorKind::InvalidArgument;
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve { settings, config } => serve::serve(*settings, config.as_deref()),
+        Command::Demo { scale, root } => demo::demo(scale, &root).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

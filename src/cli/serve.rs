@@ -1,0 +1,146 @@
+//! `airstrip serve`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::telemetry;
+use crate::catalog::Catalog;
+use crate::config::{Config, Settings};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::server::Server;
+use crate::storage::{Root, blocking};
+
+/// The stack of a runtime thread. Plans are walked recursively in places that DataFusion does not
+/// guard; the depth limit of SQL is chosen so that this is enough, also without optimisation. Only
+/// what is used takes memory.
+const STACK_BYTES: usize = 64 << 20;
+/// The code of a process that a signal ended, as shells give it for SIGINT.
+const FORCED: u8 = 130;
+
+/// Serves until a signal comes.
+pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode> {
+    let settings = match file {
+        Some(path) => settings.or(read_settings(path)?),
+        None => settings,
+    };
+    telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or("info"))?;
+    let config = settings.resolve(usable_memory())?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<ExitCode> {
+    let signals = Signals::new()?;
+    let root = Root::open(&config.root, config.read_only)?;
+    let spill_dir = root.spill_dir();
+    let catalog = Arc::new(Catalog::new(root, config.catalog)?);
+    let engine = crate::engine::EngineOptions { spill_dir, ..config.engine };
+    let engine = Arc::new(Engine::new(Arc::clone(&catalog), &engine)?);
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("cannot listen on {}: {error}", config.listen))
+    })?;
+    announce(&listener, &catalog).await?;
+
+    let (stop, stopped) = oneshot::channel();
+    let serving = Server::new(engine, config.server).serve(listener, async {
+        let _ = stopped.await;
+    });
+    tokio::select! {
+        served = serving => served.map(|()| ExitCode::SUCCESS),
+        () = signals.second(stop) => {
+            tracing::warn!("forced to stop");
+            // Not by return: the runtime would wait for work that nobody waits for any more.
+            std::process::exit(FORCED.into());
+        }
+    }
+}
+
+/// Says where the server is, on a line of standard output of its own.
+async fn announce(listener: &TcpListener, catalog: &Arc<Catalog>) -> Result<()> {
+    let address = listener.local_addr().map_err(|error| Error::internal(error.to_string()))?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "everyone who reaches this address can read and write all datasets");
+    }
+    let counting = Arc::clone(catalog);
+    let count = blocking(move || {
+        counting.schemas()?.iter().map(|schema| Ok(counting.list(schema)?.len())).sum::<Result<usize>>()
+    });
+    let count = count.await?;
+    let root = catalog.root().area().path().display();
+    let version = env!("CARGO_PKG_VERSION");
+    let plural = if count == 1 { "" } else { "s" };
+    let line = format!("airstrip {version} serves {root} at grpc://{address} ({count} dataset{plural})\n");
+    let mut out = std::io::stdout();
+    // Nobody may be there to read it; the server serves all the same.
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}
+
+/// SIGTERM and SIGINT: the first asks the server to stop, the second makes it.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|error| Error::internal(format!("signals: {error}")));
+        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Passes the first signal on, and returns at the second.
+    async fn second(mut self, stop: oneshot::Sender<()>) {
+        self.next().await;
+        let _ = stop.send(());
+        self.next().await;
+    }
+}
+
+fn read_settings(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::invalid(format!("cannot read {}: {error}", path.display())))?;
+    Settings::parse(&text)
+}
+
+/// The memory that this process may use: the machine's, or its control group's if that is less.
+fn usable_memory() -> u64 {
+    let mut system = match sysinfo::System::new() {
+        Ok(system) => system,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell how much memory there is; assuming 4 GiB (memory-limit sets it)");
+            return 4 << 30;
+        }
+    };
+    system.refresh_memory();
+    let machine = system.total_memory();
+    system.cgroup_limits().map_or(machine, |limits| limits.total_memory.min(machine))
+}
+
+/// Datasets of many files need many descriptors: take as many as the system allows.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}

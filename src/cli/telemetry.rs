@@ -1,0 +1,20 @@
+//! The log, on standard error: standard output belongs to the startup line.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+use crate::error::{Error, Result};
+
+/// Starts logging what `filter` lets through.
+pub(super) fn init(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Error::invalid(format!("the log filter {filter:?} is wrong: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| Error::internal(format!("cannot start the log: {error}")))
+}

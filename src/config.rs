@@ -1,0 +1,320 @@
+//! Settings: from flags, from `AIRSTRIP_*` variables, from a TOML file, in that order of strength.
+//!
+//! Every setting has one name, in three spellings: `--idle-timeout`, `AIRSTRIP_IDLE_TIMEOUT`, and
+//! `idle-timeout` in the file. Nothing here touches files or the machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::catalog::CatalogOptions;
+use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
+use crate::error::{Error, Result};
+use crate::server::ServerOptions;
+use crate::storage::{Codec, StagingOptions};
+
+/// The settings as they were given; what is `None` was not.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// The directory to serve, created if it is missing [default: ./datasets]
+    #[arg(env = "AIRSTRIP_ROOT", value_name = "ROOT")]
+    pub root: Option<PathBuf>,
+
+    /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:8815]
+    #[arg(long, env = "AIRSTRIP_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+
+    /// Serve without ever writing: any number of such servers may share a root
+    #[arg(
+        long,
+        env = "AIRSTRIP_READ_ONLY",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub read_only: Option<bool>,
+
+    /// A directory besides the root that `register_dataset` may point into; may be given several times
+    #[arg(long, env = "AIRSTRIP_REGISTER_FROM", value_name = "DIR", value_delimiter = ',')]
+    pub register_from: Option<Vec<PathBuf>>,
+
+    /// A URI that clients are told to fetch from, e.g. grpc://host:8815; may be given several times
+    /// [default: none, the connection that asked]
+    #[arg(long, env = "AIRSTRIP_ADVERTISE", value_name = "URI", value_delimiter = ',')]
+    pub advertise: Option<Vec<String>>,
+
+    /// The codec of uploads [default: snappy]
+    #[arg(long, env = "AIRSTRIP_CODEC", value_name = "CODEC")]
+    pub codec: Option<Codec>,
+
+    /// The most rows in a row group of an upload [default: 131072]
+    #[arg(long, env = "AIRSTRIP_ROW_GROUP_ROWS", value_name = "ROWS")]
+    pub row_group_rows: Option<usize>,
+
+    /// The most encoded bytes in a row group of an upload [default: 64MiB]
+    #[arg(long, env = "AIRSTRIP_ROW_GROUP_BYTES", value_name = "SIZE")]
+    pub row_group_bytes: Option<ByteSize>,
+
+    /// The largest message that is taken from a client [default: 1GiB]
+    #[arg(long, env = "AIRSTRIP_MAX_MESSAGE_BYTES", value_name = "SIZE")]
+    pub max_message_bytes: Option<ByteSize>,
+
+    /// Memory that all queries may use together before they spill [default: half of the memory that the
+    /// process may use]
+    #[arg(long, env = "AIRSTRIP_MEMORY_LIMIT", value_name = "SIZE")]
+    pub memory_limit: Option<ByteSize>,
+
+    /// Disk that all queries may spill to together [default: 32GiB]
+    #[arg(long, env = "AIRSTRIP_SPILL_LIMIT", value_name = "SIZE")]
+    pub spill_limit: Option<ByteSize>,
+
+    /// Queries that run at once [default: 16]
+    #[arg(long, env = "AIRSTRIP_MAX_QUERIES", value_name = "COUNT")]
+    pub max_queries: Option<usize>,
+
+    /// Queries that may wait for their turn [default: 256]
+    #[arg(long, env = "AIRSTRIP_MAX_QUEUED", value_name = "COUNT")]
+    pub max_queued: Option<usize>,
+
+    /// How long a query waits for its turn at most [default: 60s]
+    #[arg(long, env = "AIRSTRIP_QUEUE_TIMEOUT", value_name = "TIME")]
+    pub queue_timeout: Option<Period>,
+
+    /// How long a query may take, from its request to its last row [default: 1h]
+    #[arg(long, env = "AIRSTRIP_QUERY_TIMEOUT", value_name = "TIME")]
+    pub query_timeout: Option<Period>,
+
+    /// How long a stream may stand still because of its client [default: 5m]
+    #[arg(long, env = "AIRSTRIP_IDLE_TIMEOUT", value_name = "TIME")]
+    pub idle_timeout: Option<Period>,
+
+    /// How long requests may go on after the server was asked to stop [default: 30s]
+    #[arg(long, env = "AIRSTRIP_DRAIN_TIMEOUT", value_name = "TIME")]
+    pub drain_timeout: Option<Period>,
+
+    /// The longest SQL text [default: 1MiB]
+    #[arg(long, env = "AIRSTRIP_MAX_SQL_BYTES", value_name = "SIZE")]
+    pub max_sql_bytes: Option<ByteSize>,
+
+    /// The deepest nesting of a SQL text [default: 256]
+    #[arg(long, env = "AIRSTRIP_MAX_SQL_DEPTH", value_name = "LEVELS")]
+    pub max_sql_depth: Option<usize>,
+
+    /// The most Parquet files in one dataset [default: 10000]
+    #[arg(long, env = "AIRSTRIP_MAX_PARTS", value_name = "COUNT")]
+    pub max_parts: Option<usize>,
+
+    /// Memory for the footers of Parquet files [default: 128MiB]
+    #[arg(long, env = "AIRSTRIP_FOOTER_CACHE", value_name = "SIZE")]
+    pub footer_cache: Option<ByteSize>,
+
+    /// Connections at once; further ones wait [default: 1024]
+    #[arg(long, env = "AIRSTRIP_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+
+    /// Requests at once on one connection [default: 256]
+    #[arg(long, env = "AIRSTRIP_MAX_STREAMS", value_name = "COUNT")]
+    pub max_streams: Option<u32>,
+
+    /// How the log on standard error looks [default: text]
+    #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged, as tracing-subscriber's EnvFilter reads it [default: info]
+    #[arg(long, env = "AIRSTRIP_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A span of time as people write it: `90s`, `5m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Period(pub Duration);
+
+impl FromStr for Period {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = humantime::DurationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// All that the server needs to know, with nothing left open.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory to serve.
+    pub root: PathBuf,
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Whether to serve without writing.
+    pub read_only: bool,
+    /// The catalog's part.
+    pub catalog: CatalogOptions,
+    /// The engine's part; where to spill is the root's business.
+    pub engine: EngineOptions,
+    /// The server's part.
+    pub server: ServerOptions,
+}
+
+impl Settings {
+    /// Reads a settings file's text.
+    pub fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| Error::invalid(format!("in the settings file: {error}")))
+    }
+
+    /// These settings, and `weaker` ones where these are silent.
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        Self {
+            root: self.root.or(weaker.root),
+            listen: self.listen.or(weaker.listen),
+            read_only: self.read_only.or(weaker.read_only),
+            register_from: self.register_from.or(weaker.register_from),
+            advertise: self.advertise.or(weaker.advertise),
+            codec: self.codec.or(weaker.codec),
+            row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
+            row_group_bytes: self.row_group_bytes.or(weaker.row_group_bytes),
+            max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
+            memory_limit: self.memory_limit.or(weaker.memory_limit),
+            spill_limit: self.spill_limit.or(weaker.spill_limit),
+            max_queries: self.max_queries.or(weaker.max_queries),
+            max_queued: self.max_queued.or(weaker.max_queued),
+            queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
+            query_timeout: self.query_timeout.or(weaker.query_timeout),
+            idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
+            drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
+            max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
+            max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
+            max_parts: self.max_parts.or(weaker.max_parts),
+            footer_cache: self.footer_cache.or(weaker.footer_cache),
+            max_connections: self.max_connections.or(weaker.max_connections),
+            max_streams: self.max_streams.or(weaker.max_streams),
+            log_format: self.log_format.or(weaker.log_format),
+            log: self.log.or(weaker.log),
+        }
+    }
+
+    /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes.
+    pub fn resolve(self, memory: u64) -> Result<Config> {
+        let catalog = CatalogOptions {
+            register_from: self.register_from.unwrap_or_default(),
+            footer_cache_bytes: self.footer_cache.unwrap_or(ByteSize::mib(128)).as_u64(),
+            max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
+            staging: StagingOptions {
+                codec: self.codec.unwrap_or(Codec::Snappy),
+                row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
+                row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
+            },
+        };
+        let engine = EngineOptions {
+            memory_bytes: bytes("memory-limit", self.memory_limit, memory / 2)?,
+            spill_dir: None,
+            spill_bytes: self.spill_limit.unwrap_or(ByteSize::gib(32)).as_u64(),
+            admission: AdmissionOptions {
+                running: positive("max-queries", self.max_queries.unwrap_or(16))?,
+                waiting: self.max_queued.unwrap_or(256),
+                patience: period(self.queue_timeout, 60),
+            },
+            sql: SqlLimits {
+                bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
+                depth: sql_depth(self.max_sql_depth.unwrap_or(256))?,
+            },
+        };
+        let server = ServerOptions {
+            advertise: self.advertise.unwrap_or_default(),
+            query_timeout: period(self.query_timeout, 3600),
+            idle_timeout: period(self.idle_timeout, 300),
+            drain_timeout: period(self.drain_timeout, 30),
+            max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
+            max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
+            max_streams: self.max_streams.unwrap_or(256).max(1),
+        };
+        Ok(Config {
+            root: self.root.unwrap_or_else(|| PathBuf::from("datasets")),
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
+            read_only: self.read_only.unwrap_or(false),
+            catalog,
+            engine,
+            server,
+        })
+    }
+}
+
+/// The planner's recursion is bounded by this depth, and its stacks are sized for it.
+fn sql_depth(depth: usize) -> Result<usize> {
+    const MOST: usize = 1000;
+    if (1..=MOST).contains(&depth) {
+        return Ok(depth);
+    }
+    Err(Error::invalid(format!("max-sql-depth is a number from 1 to {MOST}, not {depth}")))
+}
+
+fn positive(name: &str, value: usize) -> Result<usize> {
+    if value == 0 { Err(Error::invalid(format!("{name} must be at least 1"))) } else { Ok(value) }
+}
+
+fn bytes(name: &str, value: Option<ByteSize>, default: u64) -> Result<usize> {
+    let bytes = value.map_or(default, |value| value.as_u64());
+    let bytes = usize::try_from(bytes).map_err(|_| Error::invalid(format!("{name} is too large")))?;
+    positive(name, bytes)
+}
+
+fn period(value: Option<Period>, default_seconds: u64) -> Duration {
+    value.map_or(Duration::from_secs(default_seconds), |period| period.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stronger_source_wins_and_defaults_fill_the_rest() {
+        let file =
+            Settings::parse("listen = \"127.0.0.1:1\"\nidle-timeout = \"90s\"\nmemory-limit = \"1GiB\"");
+        let flags = Settings { listen: Some("127.0.0.1:2".parse().unwrap()), ..Settings::default() };
+        let config = flags.or(file.unwrap()).resolve(8 << 30).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.server.idle_timeout, Duration::from_secs(90));
+        assert_eq!(config.engine.memory_bytes, 1 << 30);
+        assert_eq!(config.root, PathBuf::from("datasets"));
+        let config = Settings::default().resolve(8 << 30).unwrap();
+        assert_eq!(config.engine.memory_bytes, 4 << 30);
+    }
+
+    #[test]
+    fn a_wrong_file_is_an_error_with_its_place() {
+        for text in ["listn = 1", "listen = \"nowhere\"", "idle-timeout = \"soon\"", "max-queries = -1"] {
+            let error = Settings::parse(text).unwrap_err();
+            assert!(error.message().contains("line 1"), "{error}");
+        }
+        let zero = Settings::parse("max-queries = 0").unwrap();
+        assert!(zero.resolve(1 << 30).is_err());
+    }
+}

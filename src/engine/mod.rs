@@ -1,0 +1,24 @@
+//! SQL: from a text to a lazy stream of batches. Knows nothing of gRPC.
+//!
+//! ```text
+//! text ── limits ── parse ── gate ── plan on snapshots ── gate ── physical plan ── output types ── stream
+//! ```
+//!
+//! Every statement passes both gates, whatever entry it came by. A stream that is dropped stops its
+//! query; one that fails says so, and never ends early as if it were whole.
+
+mod admission;
+mod error;
+mod gate;
+mod input;
+mod limits;
+mod output;
+mod query;
+mod session;
+
+pub use admission::AdmissionOptions;
+pub use input::InputTable;
+pub use limits::SqlLimits;
+pub use output::TypeProfile;
+pub use query::{Query, QueryStream};
+pub use session::{Engine, EngineOptions};

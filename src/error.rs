@@ -1,0 +1,201 @@
+//! The one error type: few kinds, and messages that say what to do.
+//!
+//! Kinds map one to one to gRPC status codes (in `server::status`). A message is written for the
+//! client that caused the error: it names the thing, the limit or the setting, and never a path of
+//! the machine. What only an operator needs goes into [`Error::source`], which is logged.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What sort of thing went wrong, and so what the caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request is wrong: its SQL, a name, a message, a type.
+    InvalidArgument,
+    /// There is no such dataset, schema or table.
+    NotFound,
+    /// What was to be made exists.
+    AlreadyExists,
+    /// The state does not allow it: another version, a lock held elsewhere, a read-only store.
+    FailedPrecondition,
+    /// A limit was reached: memory, disk, the queue, a message's size.
+    ResourceExhausted,
+    /// The request's or the server's time was up.
+    DeadlineExceeded,
+    /// The client went away or asked to stop.
+    Cancelled,
+    /// The request was cut off: nothing was done.
+    Aborted,
+    /// The server is draining, or cannot write any more.
+    Unavailable,
+    /// Not supported, on purpose.
+    Unimplemented,
+    /// A stored file is damaged.
+    DataLoss,
+    /// A bug.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, for tables that must have a row for each.
+    pub const ALL: [Self; 12] = [
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::FailedPrecondition,
+        Self::ResourceExhausted,
+        Self::DeadlineExceeded,
+        Self::Cancelled,
+        Self::Aborted,
+        Self::Unavailable,
+        Self::Unimplemented,
+        Self::DataLoss,
+        Self::Internal,
+    ];
+}
+
+/// A `Result` with Airstrip's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with its kind, a message for the client, and what caused it for the log.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that tells the client `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same error with its cause, which the log gets and the client does not.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// [`ErrorKind::InvalidArgument`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// [`ErrorKind::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// [`ErrorKind::FailedPrecondition`].
+    pub fn precondition(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::FailedPrecondition, message)
+    }
+
+    /// [`ErrorKind::ResourceExhausted`].
+    pub fn exhausted(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::ResourceExhausted, message)
+    }
+
+    /// [`ErrorKind::Unimplemented`].
+    pub fn unimplemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unimplemented, message)
+    }
+
+    /// [`ErrorKind::DataLoss`].
+    pub fn data_loss(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::DataLoss, message)
+    }
+
+    /// [`ErrorKind::Internal`]: a bug, whose text stays in the log.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error of ours that `error` is or was caused by: libraries hand back what we gave them
+    /// wrapped in errors of their own.
+    pub fn find_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut current = Some(error);
+        while let Some(error) = current {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found);
+            }
+            // An io::Error's source is the source of what it carries, so look at that itself.
+            let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            current = match carried {
+                Some(carried) => Some(carried as &(dyn StdError + 'static)),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    /// Kind and message again, without the cause: for an error that was found inside another.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self::new(self.kind, self.message.clone())
+    }
+
+    /// The error for a panic that was caught; `payload` is what it carried.
+    pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Self::internal(format!("panic: {text}"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+/// Runs `work` on input that nobody vouches for; a panic in it becomes the `Err` of the caught text.
+///
+/// The decoders of Arrow and Parquet panic on some malformed input, which their projects treat as
+/// ordinary bugs. Such a panic is the input's fault and must stay that request's error.
+pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Error::from_panic(payload.as_ref()).message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_is_found_inside_others() {
+        let wrapped = std::io::Error::other(Error::data_loss("file x is damaged"));
+        let outer = parquet::errors::ParquetError::External(Box::new(wrapped));
+        assert_eq!(Error::find_in(&outer).map(Error::kind), Some(ErrorKind::DataLoss));
+        assert!(Error::find_in(&std::fmt::Error).is_none());
+    }
+
+    #[test]
+    fn a_panic_is_contained_with_its_text() {
+        assert_eq!(contain(|| 1), Ok(1));
+        let text = contain(|| -> u8 { panic!("bad {}", "bytes") }).unwrap_err();
+        assert_eq!(text, "panic: bad bytes");
+    }
+}

@@ -1,0 +1,57 @@
+//! Airstrip: a directory of Parquet files, served over Arrow Flight and queried with SQL.
+//!
+//! # The map
+//!
+//! | module | what lives there | may use |
+//! |---|---|---|
+//! | [`cli`] | the command line: `serve`, `demo` | all below |
+//! | [`config`] | settings: flags, environment, file | the option structs of those below |
+//! | [`server`] | gRPC, the only place that knows tonic | all below |
+//! | [`engine`] | SQL: gates, planning, running, output types | all below |
+//! | [`catalog`] | names, datasets, snapshots, their lifecycle | storage |
+//! | [`storage`] | files: the root, footers, reading, staging, publishing | |
+//! | [`error`] | the error type | |
+//! | [`proto`] | the messages of `proto/`, generated | |
+//!
+//! # The life of a download
+//!
+//! ```text
+//! client            server                      catalog                storage
+//!   │ DoGet(ticket)   │                            │                      │
+//!   │────────────────▶│ read once into a Target    │                      │
+//!   │                 │───────── snapshot ────────▶│ open every file once │
+//!   │                 │                            │─────────────────────▶│ openat2 beneath the root
+//!   │                 │◀──── files held, footers ──│◀──── footer cache ───│
+//!   │                 │ task: decode, encode ──────────────────────────▶ │ pread through the descriptor
+//!   │◀── messages ────│ a channel of two chunks    │                      │
+//!   │◀── OK, or an error: never an early end ──────│                      │
+//! ```
+//!
+//! # The life of an upload
+//!
+//! ```text
+//! DoPut ─▶ body guard ─▶ receive ─▶ staged file ─▶ true end? ─▶ fsync ─▶ read back ─▶ lock name
+//!       ─▶ version still right? ─▶ rename ─▶ fsync directory ─▶ OK
+//! ```
+//!
+//! # What must not happen
+//!
+//! - A reader sees two versions of one dataset, or a part of one.
+//! - An upload that was acknowledged is not there after a crash; one that was cut is.
+//! - A name, link, ticket or SQL text reaches a file outside of the root and the allowed directories.
+//! - Input makes the process end, or grow without a limit that is a setting.
+
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod server;
+pub mod storage;
+
+/// The messages of `proto/airstrip/v1`, with protobuf's JSON mapping.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/airstrip.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/airstrip.v1.serde.rs"));
+}

@@ -1,0 +1,329 @@
+//! DoAction: the lifecycle of datasets.
+
+use std::sync::Arc;
+
+use arrow_flight::ActionType;
+use bytes::Bytes;
+use parquet::basic::Compression;
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::flight::Handler;
+use super::rpc::Rpc;
+use super::target::named;
+use crate::catalog::{Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName, ipc_schema};
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto;
+use crate::storage::blocking;
+
+const DROP: &str = "drop_dataset";
+const REGISTER: &str = "register_dataset";
+const DESCRIBE: &str = "describe_dataset";
+const RENAME: &str = "rename_dataset";
+
+/// The actions, with descriptions that say what their bodies are.
+const ACTIONS: [(&str, &str); 4] = [
+    (
+        DROP,
+        "Delete a dataset. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion} as \
+         JSON or protobuf. Answer: DropDatasetResponse {name, schema, version}.",
+    ),
+    (
+        REGISTER,
+        "Make Parquet that lies in the root, or below a --register-from directory, a dataset without copying \
+         it. Body: airstrip.v1.RegisterDatasetRequest {name, schema, path, replace} as JSON or protobuf. \
+         Answer: RegisterDatasetResponse {name, schema, version, rows, files}.",
+    ),
+    (
+        DESCRIBE,
+        "Describe a dataset: schema, rows, bytes, files, codecs, version, statistics per column. Body: its \
+         name, or airstrip.v1.DescribeDatasetRequest {name, schema} as JSON or protobuf. Answer: \
+         DescribeDatasetResponse.",
+    ),
+    (
+        RENAME,
+        "Give a dataset another name. Body: airstrip.v1.RenameDatasetRequest {name, schema, newName, \
+         newSchema} as JSON or protobuf. Answer: RenameDatasetResponse {name, schema, version}.",
+    ),
+];
+
+/// The actions for ListActions.
+pub(super) fn action_types() -> impl Iterator<Item = ActionType> {
+    ACTIONS.into_iter().map(|(name, description)| ActionType {
+        r#type: name.to_owned(),
+        description: description.to_owned(),
+    })
+}
+
+impl Handler {
+    /// Does an action and gives the body of its one result.
+    pub(super) async fn act(&self, action: &arrow_flight::Action, rpc: &Rpc) -> Result<Bytes> {
+        let body = &action.body;
+        match action.r#type.as_str() {
+            DROP => {
+                let (request, encoding) =
+                    decode_or_name(body, |name| proto::DropDatasetRequest { name, ..Default::default() })?;
+                encode(&self.drop_dataset(request, rpc).await?, encoding)
+            }
+            REGISTER => {
+                let (request, encoding) = decode(body)?;
+                encode(&self.register_dataset(request, rpc).await?, encoding)
+            }
+            DESCRIBE => {
+                let (request, encoding) = decode_or_name(body, |name| proto::DescribeDatasetRequest {
+                    name,
+                    ..Default::default()
+                })?;
+                encode(&self.describe_dataset(request, rpc).await?, encoding)
+            }
+            RENAME => {
+                let (request, encoding) = decode(body)?;
+                encode(&self.rename_dataset(request, rpc).await?, encoding)
+            }
+            unknown => Err(Error::unimplemented(format!(
+                "there is no action {unknown:?}; there are {}",
+                ACTIONS.map(|(name, _)| name).join(", ")
+            ))),
+        }
+    }
+
+    async fn drop_dataset(
+        &self,
+        request: proto::DropDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::DropDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        let dropped = dataset.clone();
+        let version = blocking(move || {
+            let if_version = (!request.if_version.is_empty()).then_some(request.if_version.as_str());
+            catalog.drop_dataset(&dropped, if_version)
+        });
+        let version = version.await?.map(|version| version.to_string()).unwrap_or_default();
+        let (name, schema) = names(&dataset);
+        Ok(proto::DropDatasetResponse { name, schema, version })
+    }
+
+    async fn register_dataset(
+        &self,
+        request: proto::RegisterDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::RegisterDatasetResponse> {
+        let dataset = DatasetRef::parse(&request.schema, &request.name)?;
+        rpc.about(&dataset.to_string());
+        let catalog = Arc::clone(self.engine.catalog());
+        let registered =
+            blocking(move || catalog.register_dataset(&dataset, &request.path, request.replace)).await?;
+        let (name, schema) = names(&registered.reference);
+        Ok(proto::RegisterDatasetResponse {
+            name,
+            schema,
+            version: registered.version.to_string(),
+            rows: registered.rows(),
+            files: registered.parts.len() as u64,
+        })
+    }
+
+    async fn rename_dataset(
+        &self,
+        request: proto::RenameDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::RenameDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        let schema = match request.new_schema.as_str() {
+            "" => dataset.schema.clone(),
+            schema => SchemaName::parse(schema)?,
+        };
+        let to = DatasetRef { schema, ..DatasetRef::parse("", &request.new_name)? };
+        let (name, schema) = names(&to);
+        let version = blocking(move || catalog.rename_dataset(&dataset, &to)).await?;
+        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        Ok(proto::RenameDatasetResponse { name, schema, version })
+    }
+
+    async fn describe_dataset(
+        &self,
+        request: proto::DescribeDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::DescribeDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        blocking(move || describe(&catalog, &dataset)).await
+    }
+}
+
+/// What the catalog knows of `dataset`; of a damaged one, at least what it is and what is wrong.
+fn describe(catalog: &Catalog, dataset: &DatasetRef) -> Result<proto::DescribeDatasetResponse> {
+    let (name, schema) = names(dataset);
+    let table = dataset.name.as_str().to_owned();
+    let described = catalog.describe(dataset).and_then(|found| Ok((found.column_stats()?, found)));
+    match described {
+        Ok((stats, found)) => Ok(description(&found, &stats, name, schema, table)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound) && !catalog.exists(dataset) => Err(error),
+        Err(error) => {
+            let kind = catalog.kind(dataset).map_or(proto::DatasetKind::Unspecified, |kind| kind_of(&kind));
+            let damage = error.message().to_owned();
+            let kind = i32::from(kind);
+            Ok(proto::DescribeDatasetResponse { name, schema, table, kind, damage, ..Default::default() })
+        }
+    }
+}
+
+fn description(
+    dataset: &Dataset,
+    stats: &[ColumnStats],
+    name: String,
+    schema: String,
+    table: String,
+) -> proto::DescribeDatasetResponse {
+    let row_groups = || dataset.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
+    let mut codecs: Vec<String> = row_groups()
+        .flat_map(|group| group.columns())
+        .map(|column| codec_name(column.compression()))
+        .collect();
+    codecs.sort();
+    codecs.dedup();
+    let columns = dataset.schema.fields().iter().zip(stats).map(|(field, stats)| proto::Column {
+        name: field.name().clone(),
+        r#type: field.data_type().to_string(),
+        nullable: field.is_nullable(),
+        null_count: stats.null_count,
+        min: stats.min.as_ref().map(ToString::to_string),
+        max: stats.max.as_ref().map(ToString::to_string),
+        distinct_count: stats.distinct_count,
+    });
+    let path = match &dataset.kind {
+        Kind::Registered(path) => path.to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
+    proto::DescribeDatasetResponse {
+        name,
+        schema,
+        table,
+        kind: kind_of(&dataset.kind).into(),
+        version: dataset.version.to_string(),
+        modified: dataset.parts.iter().map(|part| part.stat.modified()).max().and_then(timestamp),
+        created: dataset.parts.iter().filter_map(|part| part.stat.created).min().and_then(timestamp),
+        rows: dataset.rows(),
+        bytes: dataset.bytes(),
+        files: dataset.parts.len() as u64,
+        row_groups: row_groups().count() as u64,
+        codecs,
+        columns: columns.collect(),
+        partition_columns: dataset.partition_fields.iter().map(|field| field.name().clone()).collect(),
+        arrow_schema: ipc_schema(&dataset.schema).into(),
+        path,
+        damage: String::new(),
+    }
+}
+
+/// The codec's name in lower case, without its level: the level is not stored in a file.
+fn codec_name(codec: Compression) -> String {
+    let name = codec.to_string().to_lowercase();
+    name.split('(').next().unwrap_or_default().to_owned()
+}
+
+fn names(dataset: &DatasetRef) -> (String, String) {
+    (dataset.name.to_wire(), dataset.schema.as_str().to_owned())
+}
+
+fn kind_of(kind: &Kind) -> proto::DatasetKind {
+    match kind {
+        Kind::File => proto::DatasetKind::File,
+        Kind::Directory => proto::DatasetKind::Directory,
+        Kind::Registered(_) => proto::DatasetKind::Registered,
+        Kind::Delta => proto::DatasetKind::Delta,
+    }
+}
+
+fn timestamp(time: std::time::SystemTime) -> Option<pbjson_types::Timestamp> {
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let nanos = i32::try_from(since.subsec_nanos()).ok()?;
+    Some(pbjson_types::Timestamp { seconds: i64::try_from(since.as_secs()).ok()?, nanos })
+}
+
+/// How a body was encoded, and so how its answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// Reads a message: JSON if it starts with `{`, protobuf otherwise.
+fn decode<M: Message + Default + DeserializeOwned>(body: &Bytes) -> Result<(M, Encoding)> {
+    if body.first() == Some(&b'{') {
+        let message = serde_json::from_slice(body)
+            .map_err(|error| Error::invalid(format!("the action's body is not what it takes: {error}")))?;
+        return Ok((message, Encoding::Json));
+    }
+    let message = M::decode(body.clone()).map_err(|error| {
+        Error::invalid(format!(
+            "the action's body is neither JSON (it starts with a brace) nor protobuf: {error}"
+        ))
+    })?;
+    Ok((message, Encoding::Protobuf))
+}
+
+/// The same where a bare name will do. A message's first byte is the tag of one of its fields, a
+/// control character, which no name has.
+fn decode_or_name<M: Message + Default + DeserializeOwned>(
+    body: &Bytes,
+    of_name: impl FnOnce(String) -> M,
+) -> Result<(M, Encoding)> {
+    match body.first() {
+        None | Some(0..0x20 | b'{') => decode(body),
+        Some(_) => {
+            let name = std::str::from_utf8(body).map_err(|_| Error::invalid("the name is not UTF-8"))?;
+            Ok((of_name(name.to_owned()), Encoding::Json))
+        }
+    }
+}
+
+fn encode(message: &(impl Message + Serialize), encoding: Encoding) -> Result<Bytes> {
+    match encoding {
+        Encoding::Protobuf => Ok(message.encode_to_vec().into()),
+        Encoding::Json => serde_json::to_vec(message)
+            .map(Bytes::from)
+            .map_err(|error| Error::internal(format!("writing an answer: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn by_name(body: &[u8]) -> Result<(proto::DropDatasetRequest, Encoding)> {
+        let of_name = |name| proto::DropDatasetRequest { name, ..Default::default() };
+        decode_or_name(&Bytes::copy_from_slice(body), of_name)
+    }
+
+    #[test]
+    fn a_body_is_a_name_json_or_protobuf() {
+        let request = proto::DropDatasetRequest { name: "a".into(), ..Default::default() };
+        assert_eq!(by_name(b"a").unwrap(), (request.clone(), Encoding::Json));
+        assert_eq!(by_name(br#"{"name":"a"}"#).unwrap(), (request.clone(), Encoding::Json));
+        assert_eq!(by_name(&request.encode_to_vec()).unwrap(), (request, Encoding::Protobuf));
+        assert!(by_name(br#"{"nome":"a"}"#).is_err());
+        assert!(by_name(b"\xff\xfe").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn requests_survive_both_encodings(name in "\\PC{0,20}", path in "\\PC{0,20}", replace in any::<bool>()) {
+            let request = proto::RegisterDatasetRequest { name, schema: String::new(), path, replace };
+            for encoding in [Encoding::Json, Encoding::Protobuf] {
+                let body = encode(&request, encoding).unwrap();
+                if !body.is_empty() {
+                    prop_assert_eq!(&decode(&body).unwrap(), &(request.clone(), encoding));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Batches to Flight messages.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::FlightData;
+use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+
+use crate::error::{Error, Result};
+
+/// No message is larger, unless a single row is: the receive limit that gRPC clients have by default.
+pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Room for the message's header and metadata below that limit.
+const BODY_LIMIT: usize = MAX_MESSAGE_BYTES - (256 << 10);
+/// What a message's body aims at.
+const BODY_TARGET: usize = 2 << 20;
+
+/// Encodes the batches of one stream. The schema comes first; a dictionary is sent when it is first
+/// used and whenever it changed.
+pub(super) struct FrameEncoder {
+    generator: IpcDataGenerator,
+    tracker: DictionaryTracker,
+    context: IpcWriteContext,
+    options: IpcWriteOptions,
+    /// What the stream needs at its end if it had no batch: see [`finish`](FrameEncoder::finish).
+    unopened: Option<SchemaRef>,
+}
+
+/// Messages that belong together, and the rows that they carry.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) frames: Vec<FlightData>,
+    pub(super) rows: u64,
+}
+
+impl FrameEncoder {
+    /// An encoder, and the message that opens its stream.
+    pub(super) fn new(schema: &SchemaRef) -> (Self, Chunk) {
+        let mut encoder = Self {
+            generator: IpcDataGenerator::default(),
+            tracker: DictionaryTracker::new(false),
+            context: IpcWriteContext::default(),
+            options: IpcWriteOptions::default(),
+            unopened: has_dictionaries(schema).then(|| Arc::clone(schema)),
+        };
+        let schema = encoder.generator.schema_to_bytes_with_dictionary_tracker(
+            schema,
+            &mut encoder.tracker,
+            &encoder.options,
+        );
+        (encoder, Chunk { frames: vec![frame(schema)], rows: 0 })
+    }
+
+    /// What is to be sent after the last batch. Arrow C++ wants every dictionary of the schema before
+    /// it takes the end of a stream, so one without batches ends with an empty batch.
+    pub(super) fn finish(&mut self) -> Result<Option<Chunk>> {
+        let Some(schema) = self.unopened.take() else { return Ok(None) };
+        let mut chunk = Chunk::default();
+        self.encode_piece(&RecordBatch::new_empty(schema), &mut chunk)?;
+        Ok(Some(chunk))
+    }
+
+    /// The messages of `batch`.
+    pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<Chunk> {
+        if batch.num_rows() > 0 {
+            self.unopened = None;
+        }
+        let mut chunk = Chunk { frames: Vec::new(), rows: batch.num_rows() as u64 };
+        let bytes: usize = batch.columns().iter().map(|column| slice_bytes(column)).sum();
+        let pieces = bytes.div_ceil(BODY_TARGET).clamp(1, batch.num_rows().max(1));
+        let rows = batch.num_rows().div_ceil(pieces).max(1);
+        let mut offset = 0;
+        while offset < batch.num_rows() {
+            let length = rows.min(batch.num_rows() - offset);
+            self.encode_piece(&batch.slice(offset, length), &mut chunk)?;
+            offset += length;
+        }
+        Ok(chunk)
+    }
+
+    /// Encodes a piece; rows of very different sizes can make it too large: then its halves.
+    fn encode_piece(&mut self, piece: &RecordBatch, chunk: &mut Chunk) -> Result<()> {
+        let encoded = self.generator.encode(piece, &mut self.tracker, &self.options, &mut self.context);
+        let (dictionaries, batch) =
+            encoded.map_err(|error| Error::internal(format!("cannot encode a batch: {error}")))?;
+        chunk.frames.extend(dictionaries.into_iter().map(frame));
+        if batch.arrow_data.len() > BODY_LIMIT && piece.num_rows() > 1 {
+            let half = piece.num_rows() / 2;
+            self.encode_piece(&piece.slice(0, half), chunk)?;
+            return self.encode_piece(&piece.slice(half, piece.num_rows() - half), chunk);
+        }
+        chunk.frames.push(frame(batch));
+        Ok(())
+    }
+}
+
+fn has_dictionaries(schema: &Schema) -> bool {
+    let dictionary = |field: &&Field| matches!(field.data_type(), DataType::Dictionary(..));
+    schema.flattened_fields().iter().any(dictionary)
+}
+
+fn slice_bytes(column: &dyn Array) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+}
+
+fn frame(encoded: EncodedData) -> FlightData {
+    FlightData::new().with_data_header(encoded.ipc_message).with_data_body(encoded.arrow_data)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, StringArray};
+    use arrow::datatypes::Int8Type;
+
+    use super::*;
+    use crate::server::receive::Decoder;
+
+    fn round_trip(batches: &[RecordBatch]) -> (Vec<FlightData>, Vec<RecordBatch>) {
+        let (mut encoder, opening) = FrameEncoder::new(&batches[0].schema());
+        let mut frames = opening.frames;
+        for batch in batches {
+            let chunk = encoder.encode(batch).unwrap();
+            assert_eq!(chunk.rows, batch.num_rows() as u64);
+            frames.extend(chunk.frames);
+        }
+        let mut decoder = Decoder::new(&frames[0]).unwrap();
+        let decoded = frames[1..].iter().filter_map(|frame| decoder.decode(frame).unwrap()).collect();
+        (frames, decoded)
+    }
+
+    fn rows(batches: &[RecordBatch]) -> RecordBatch {
+        arrow::compute::concat_batches(&batches[0].schema(), batches).unwrap()
+    }
+
+    #[test]
+    fn no_message_is_too_large_even_where_rows_differ_in_size() {
+        let texts = (0..1000).map(|row| if row == 500 { "x".repeat(3 << 20) } else { "y".repeat(row * 5) });
+        let column = StringArray::from_iter_values(texts);
+        let batch = RecordBatch::try_from_iter([("s", Arc::new(column) as _)]).unwrap();
+        let (frames, decoded) = round_trip(&[batch.clone()]);
+        assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
+        assert_eq!(rows(&decoded), batch);
+    }
+
+    #[test]
+    fn dictionaries_may_change_from_batch_to_batch() {
+        let batch = |values: [&str; 3]| {
+            let column: DictionaryArray<Int8Type> = values.into_iter().collect();
+            RecordBatch::try_from_iter([("d", Arc::new(column) as _)]).unwrap()
+        };
+        let batches = [batch(["a", "b", "a"]), batch(["c", "c", "d"]), batch(["c", "c", "d"])];
+        let (_, decoded) = round_trip(&batches);
+        assert_eq!(decoded, batches);
+    }
+}

@@ -1,0 +1,162 @@
+//! FlightInfo: of datasets, of queries, and of all there is.
+
+use std::sync::Arc;
+
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use futures::StreamExt;
+use globset::{GlobBuilder, GlobMatcher};
+use tonic::Status;
+
+use super::flight::Handler;
+use super::respond::Responses;
+use super::rpc::Rpc;
+use super::status::status;
+use super::target::{SqlQuery, Target, dataset_ticket, query_ticket};
+use crate::catalog::{Catalog, Dataset, Listed, ipc_schema};
+use crate::error::{Error, Result};
+use crate::storage::{blocking, parallel_map};
+
+/// Datasets that are described between two messages of a listing.
+const LISTED_AT_ONCE: usize = 256;
+
+impl Handler {
+    /// The FlightInfo of what a descriptor asks for; it carries the descriptor back.
+    pub(super) async fn info(
+        &self,
+        descriptor: FlightDescriptor,
+        target: Target,
+        rpc: &Rpc,
+    ) -> Result<FlightInfo> {
+        rpc.about(&target.describe());
+        match target {
+            Target::Dataset(dataset) => {
+                let catalog = Arc::clone(self.engine.catalog());
+                let dataset = blocking(move || catalog.describe(&dataset)).await?;
+                Ok(dataset_info(&dataset, descriptor, &self.options.advertise))
+            }
+            Target::Query(query) => self.query_info(query, descriptor, rpc).await,
+        }
+    }
+
+    async fn query_info(
+        &self,
+        query: SqlQuery,
+        descriptor: FlightDescriptor,
+        rpc: &Rpc,
+    ) -> Result<FlightInfo> {
+        let planned = self.plan(&query, rpc.deadline(self.options.query_timeout)).await?;
+        let ticket = query_ticket(&SqlQuery { schema_digest: Some(planned.schema_digest()), ..query });
+        let rows = planned.exact_rows().and_then(|rows| i64::try_from(rows).ok()).unwrap_or(-1);
+        let info = FlightInfo {
+            schema: ipc_schema(planned.schema()).into(),
+            total_records: rows,
+            total_bytes: -1,
+            ordered: true,
+            ..FlightInfo::default()
+        };
+        Ok(info.with_descriptor(descriptor).with_endpoint(endpoint(ticket, &self.options.advertise)))
+    }
+
+    /// The schema of what a descriptor asks for, as an encapsulated IPC message.
+    pub(super) async fn schema(&self, target: Target, rpc: &Rpc) -> Result<Vec<u8>> {
+        rpc.about(&target.describe());
+        match target {
+            Target::Dataset(dataset) => {
+                let catalog = Arc::clone(self.engine.catalog());
+                let dataset = blocking(move || catalog.describe(&dataset)).await?;
+                Ok(ipc_schema(&dataset.schema))
+            }
+            Target::Query(query) => {
+                let planned = self.plan(&query, rpc.deadline(self.options.query_timeout)).await?;
+                Ok(ipc_schema(planned.schema()))
+            }
+        }
+    }
+
+    /// The FlightInfo of every dataset whose name matches `criteria`: a glob on `name`, or on
+    /// `schema.name` outside of the default schema; empty for all. A dataset that cannot be read is
+    /// logged and left out.
+    pub(super) async fn list(&self, criteria: &[u8], rpc: &Rpc) -> Result<Responses<FlightInfo>> {
+        let pattern = std::str::from_utf8(criteria)
+            .map_err(|_| Error::invalid("the criteria are a glob on dataset names, in UTF-8"))?;
+        rpc.about(pattern);
+        let glob = glob(pattern)?;
+        let catalog = Arc::clone(self.engine.catalog());
+        let found = blocking({
+            let catalog = Arc::clone(&catalog);
+            move || matching(&catalog, glob.as_ref())
+        });
+        let chunks: Vec<Vec<Listed>> = found.await?.chunks(LISTED_AT_ONCE).map(<[_]>::to_vec).collect();
+        let advertise: Arc<[String]> = self.options.advertise.clone().into();
+        let rpc = rpc.clone();
+        let infos = futures::stream::iter(chunks)
+            .then(move |chunk| {
+                let (catalog, advertise, rpc) = (Arc::clone(&catalog), Arc::clone(&advertise), rpc.clone());
+                async move {
+                    let infos = blocking(move || Ok(describe_all(&catalog, &chunk, &advertise))).await;
+                    rpc.count_rows(infos.as_ref().map_or(0, |infos| infos.len() as u64));
+                    infos
+                }
+            })
+            .flat_map(|infos| {
+                let infos: Vec<Result<FlightInfo, Status>> = match infos {
+                    Ok(infos) => infos.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(status(&error))],
+                };
+                futures::stream::iter(infos)
+            });
+        Ok(infos.boxed())
+    }
+}
+
+fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>> {
+    let mut found = Vec::new();
+    for schema in catalog.schemas()? {
+        found.extend(catalog.list(&schema)?);
+    }
+    if let Some(glob) = glob {
+        // Both spellings of a name match, as they do everywhere.
+        found.retain(|listed| {
+            let name = listed.reference.to_string();
+            glob.is_match(&name) || glob.is_match(format!("{name}.parquet"))
+        });
+    }
+    Ok(found)
+}
+
+fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> Vec<FlightInfo> {
+    let infos = parallel_map(listed, |listed| {
+        let dataset = catalog.describe_listed(listed).map_err(|error| {
+            tracing::warn!(dataset = %listed.reference, %error, "left out of the listing");
+        });
+        let descriptor = FlightDescriptor::new_path(listed.reference.to_path());
+        dataset.map(|dataset| dataset_info(&dataset, descriptor, advertise))
+    });
+    infos.into_iter().filter_map(Result::ok).collect()
+}
+
+fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {
+    if pattern.is_empty() {
+        return Ok(None);
+    }
+    let glob = GlobBuilder::new(pattern).build();
+    let glob = glob.map_err(|error| Error::invalid(format!("the criteria are no glob: {error}")))?;
+    Ok(Some(glob.compile_matcher()))
+}
+
+fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[String]) -> FlightInfo {
+    let info = FlightInfo {
+        schema: ipc_schema(&dataset.schema).into(),
+        total_records: i64::try_from(dataset.rows()).unwrap_or(i64::MAX),
+        total_bytes: i64::try_from(dataset.bytes()).unwrap_or(i64::MAX),
+        ordered: true,
+        ..FlightInfo::default()
+    };
+    info.with_descriptor(descriptor).with_endpoint(endpoint(dataset_ticket(&dataset.reference), advertise))
+}
+
+/// The one endpoint. No location means: on the connection that you have.
+fn endpoint(ticket: Ticket, advertise: &[String]) -> FlightEndpoint {
+    let endpoint = FlightEndpoint::new().with_ticket(ticket);
+    advertise.iter().fold(endpoint, |endpoint, uri| endpoint.with_location(uri))
+}

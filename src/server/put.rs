@@ -1,0 +1,160 @@
+//! DoPut: a client's stream becomes a dataset, or nothing at all.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow_flight::{FlightData, PutResult};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Status, Streaming};
+use tracing::Instrument;
+
+use super::flight::Handler;
+use super::receive::Receiver;
+use super::respond::Responses;
+use super::rpc::Rpc;
+use super::status::status;
+use super::target::Target;
+use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
+use crate::engine::TypeProfile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto;
+use crate::storage::blocking;
+
+/// Acknowledgements that may wait for a client that does not read them yet.
+const PENDING_ACKS: usize = 4096;
+
+impl Handler {
+    /// Starts the upload in a task of its own; the answer streams what it says.
+    pub(super) fn put(
+        &self,
+        metadata: &MetadataMap,
+        messages: Streaming<FlightData>,
+        rpc: &Rpc,
+    ) -> Result<Responses<PutResult>> {
+        let options = put_options(metadata)?;
+        let (answers, answered) = mpsc::channel(PENDING_ACKS);
+        let receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
+        let upload =
+            Put { handler: self.clone(), receiver, options, answers: answers.clone(), rpc: rpc.clone() };
+        // The task outlives the request where it must: a publish that began is carried to its end.
+        let task = tokio::spawn(upload.run().instrument(rpc.span().clone()));
+        tokio::spawn(async move {
+            let last = match task.await {
+                Ok(Ok(receipt)) => Ok(receipt),
+                Ok(Err(error)) => Err(status(&error)),
+                Err(join) => Err(status(&Error::internal(format!("the upload's task ended: {join}")))),
+            };
+            let _ = answers.send(last).await;
+        });
+        Ok(ReceiverStream::new(answered).boxed())
+    }
+}
+
+struct Put {
+    handler: Handler,
+    receiver: Receiver,
+    options: PutOptions,
+    answers: mpsc::Sender<Result<PutResult, Status>>,
+    rpc: Rpc,
+}
+
+impl Put {
+    async fn run(mut self) -> Result<PutResult> {
+        let descriptor = self.receiver.descriptor().await?;
+        let catalog = self.handler.engine.catalog();
+        let target = Target::of_descriptor(&descriptor, TypeProfile::default(), catalog).await?;
+        self.rpc.about(&target.describe());
+        let Target::Dataset(dataset) = target else {
+            return Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)"));
+        };
+        let Some(schema) = self.receiver.schema().await? else {
+            return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
+        };
+        let (catalog, to, options) = (Arc::clone(catalog), dataset.clone(), self.options.clone());
+        let upload = blocking(move || Upload::begin(catalog, to, schema, options)).await?;
+        let upload = self.store(upload).await?;
+        // Only here, after the stream's true end, does anything become visible.
+        let receipt = blocking(move || upload.commit()).await?;
+        put_result(&dataset, &receipt)
+    }
+
+    /// Stores all batches. While one is encoded the next is received.
+    async fn store(&mut self, upload: Upload) -> Result<Upload> {
+        let mut writing = tokio::spawn(async { Ok(upload) });
+        while let Some(received) = self.receiver.next().await? {
+            if let Some(batch) = received.batch {
+                let upload = written(writing).await?;
+                writing = tokio::spawn(write(upload, batch));
+            }
+            if !received.app_metadata.is_empty() {
+                self.acknowledge(received.app_metadata).await?;
+            }
+        }
+        written(writing).await
+    }
+
+    /// Echoes a batch's metadata, as Arrow's integration clients expect.
+    async fn acknowledge(&self, app_metadata: Bytes) -> Result<()> {
+        let answer = self.answers.send(Ok(PutResult { app_metadata }));
+        match tokio::time::timeout(self.handler.options.idle_timeout, answer).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Cancelled, "the client went away; nothing was stored")),
+            Err(_) => Err(Error::exhausted(format!(
+                "{PENDING_ACKS} acknowledgements were not read; read the PutResults while writing"
+            ))),
+        }
+    }
+}
+
+async fn write(mut upload: Upload, batch: RecordBatch) -> Result<Upload> {
+    blocking(move || {
+        upload.write(&batch)?;
+        Ok(upload)
+    })
+    .await
+}
+
+async fn written(writing: tokio::task::JoinHandle<Result<Upload>>) -> Result<Upload> {
+    writing.await.map_err(|join| Error::internal(format!("the writing task ended: {join}")))?
+}
+
+/// The last PutResult: what became durable, in JSON.
+fn put_result(dataset: &DatasetRef, receipt: &Receipt) -> Result<PutResult> {
+    let receipt = proto::PutReceipt {
+        name: dataset.name.to_wire(),
+        schema: dataset.schema.as_str().to_owned(),
+        rows: receipt.rows,
+        bytes: receipt.bytes,
+        version: receipt.version.as_str().to_owned(),
+    };
+    let json = serde_json::to_vec(&receipt)
+        .map_err(|error| Error::internal(format!("writing a receipt: {error}")))?;
+    Ok(PutResult { app_metadata: json.into() })
+}
+
+fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
+    let header = |name: &str| -> Result<Option<String>> {
+        let Some(value) = metadata.get(name) else { return Ok(None) };
+        let text =
+            value.to_str().map_err(|_| Error::invalid(format!("the header {name} is not ASCII text")))?;
+        Ok(Some(text.to_owned()))
+    };
+    let mode = match header("x-airstrip-mode")?.as_deref() {
+        None | Some("replace") => PutMode::Replace,
+        Some("create") => PutMode::Create,
+        Some(other) => {
+            return Err(Error::invalid(format!("x-airstrip-mode is replace or create, not {other:?}")));
+        }
+    };
+    let expected_rows = header("x-airstrip-expected-rows")?
+        .map(|text| {
+            text.parse()
+                .map_err(|_| Error::invalid(format!("x-airstrip-expected-rows is a number, not {text:?}")))
+        })
+        .transpose()?;
+    Ok(PutOptions { mode, if_version: header("x-airstrip-if-version")?, expected_rows })
+}

@@ -1,0 +1,153 @@
+//! From a producer of messages to a response: bounded, joined, and stopped when nobody listens.
+
+use std::time::Duration;
+
+use arrow_flight::FlightData;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tonic::Status;
+use tracing::Instrument;
+
+use super::frames::Chunk;
+use super::rpc::Rpc;
+use super::status::status;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A response's stream.
+pub(super) type Responses<T> = BoxStream<'static, Result<T, Status>>;
+
+/// Messages that wait for the client besides the one that is being sent.
+const READ_AHEAD: usize = 2;
+
+/// What travels from the producing task to the response.
+enum Item {
+    Chunk(Chunk),
+    Failed(Error),
+    /// The producer came to its end. Without this mark the end is an error: a task that panicked
+    /// closes its channel just like one that is done.
+    End,
+}
+
+/// Runs `chunks` in a task of its own, a little ahead of the client, and streams the messages.
+///
+/// The task ends, and with it all work behind it, as soon as the response is dropped (the client went
+/// away), or when the client takes nothing for `patience`.
+pub(super) fn stream_chunks(
+    chunks: impl Stream<Item = Result<Chunk>> + Send + 'static,
+    rpc: Rpc,
+    patience: Duration,
+) -> Responses<FlightData> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let span = rpc.span().clone();
+    tokio::spawn(produce(chunks, sender, patience).instrument(span));
+    let items = futures::stream::unfold(Some(receiver), move |receiver| {
+        let rpc = rpc.clone();
+        async move {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Item::Chunk(chunk)) => {
+                    rpc.count_rows(chunk.rows);
+                    Some((Ok(chunk.frames), Some(receiver)))
+                }
+                Some(Item::Failed(error)) => Some((Err(status(&error)), None)),
+                Some(Item::End) => None,
+                None => {
+                    let error = Error::internal("the task that produced a response ended without saying so");
+                    Some((Err(status(&error)), None))
+                }
+            }
+        }
+    });
+    items
+        .flat_map(|frames: Result<Vec<FlightData>, Status>| match frames {
+            Ok(frames) => futures::stream::iter(frames).map(Ok).boxed(),
+            Err(status) => futures::stream::once(async { Err(status) }).boxed(),
+        })
+        .boxed()
+}
+
+async fn produce(chunks: impl Stream<Item = Result<Chunk>>, sender: mpsc::Sender<Item>, patience: Duration) {
+    let mut chunks = std::pin::pin!(chunks);
+    loop {
+        let item = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            next = chunks.next() => match next {
+                Some(Ok(chunk)) => Item::Chunk(chunk),
+                Some(Err(error)) => Item::Failed(error),
+                None => Item::End,
+            },
+        };
+        let last = !matches!(item, Item::Chunk(_));
+        match tokio::time::timeout(patience, sender.send(item)).await {
+            Ok(Ok(())) if !last => {}
+            Ok(_) => return,
+            Err(_) => {
+                tracing::info!(seconds = patience.as_secs(), "the client takes nothing: its stream ends");
+                let error = Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("nothing was taken for {} s (the setting idle-timeout)", patience.as_secs()),
+                );
+                // The work behind the stream is over; the error waits for whenever the client reads on.
+                drop(chunks);
+                let _ = sender.send(Item::Failed(error)).await;
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::rpc::Rpc;
+
+    fn chunk() -> Chunk {
+        Chunk { frames: vec![FlightData::new()], rows: 1 }
+    }
+
+    async fn outcome(chunks: impl Stream<Item = Result<Chunk>> + Send + 'static) -> Vec<bool> {
+        let stream = stream_chunks(chunks, Rpc::detached(), Duration::from_secs(60));
+        stream.map(|message| message.is_ok()).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_whole_stream_ends_well() {
+        let chunks = futures::stream::iter([Ok(chunk()), Ok(chunk())]);
+        assert_eq!(outcome(chunks).await, [true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_and_a_panic_end_with_an_error() {
+        let failing = futures::stream::iter([Ok(chunk()), Err(Error::internal("x"))]);
+        assert_eq!(outcome(failing).await, [true, false]);
+        let panicking = futures::stream::iter(0..3).map(|index| {
+            assert!(index < 2, "a bug");
+            Ok(chunk())
+        });
+        assert_eq!(outcome(panicking).await, [true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_loses_its_stream() {
+        let endless = futures::stream::repeat_with(|| Ok(chunk()));
+        let mut stream = stream_chunks(endless, Rpc::detached(), Duration::from_millis(20));
+        stream.next().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let rest: Vec<_> = stream.collect().await;
+        assert_eq!(rest.last().unwrap().as_ref().unwrap_err().code(), tonic::Code::DeadlineExceeded);
+        assert!(rest.len() <= READ_AHEAD + 2);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_response_stops_the_work() {
+        let (alive, mut gone) = mpsc::channel::<()>(1);
+        let pending = futures::stream::once(async move {
+            let _alive = alive;
+            std::future::pending::<Result<Chunk>>().await
+        });
+        drop(stream_chunks(pending, Rpc::detached(), Duration::from_secs(60)));
+        assert_eq!(gone.recv().await, None);
+    }
+}

@@ -1,0 +1,316 @@
+//! What every RPC gets, whatever it does: a guarded body, a request id, a deadline, a span, and one
+//! line in the log at its end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Layer, Service};
+use tracing::{Instrument, Span, field};
+use uuid::Uuid;
+
+use super::body::GuardedBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// As much of a dataset's name or a SQL text as a log line carries.
+const MAX_LOGGED: usize = 200;
+
+/// What the handlers know of the RPC that they serve; in the request's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Rpc {
+    shared: Arc<Shared>,
+    span: Span,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    deadline: Option<Instant>,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    finished: AtomicBool,
+}
+
+impl Rpc {
+    /// The context of `request`.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
+        request
+            .extensions()
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Status::internal("the request came in without its context"))
+    }
+
+    /// The earlier of the client's deadline (`grpc-timeout`) and `limit` from the request's start.
+    pub(super) fn deadline(&self, limit: Duration) -> Instant {
+        let ours = self.shared.started + limit;
+        self.shared.deadline.map_or(ours, |theirs| theirs.min(ours))
+    }
+
+    /// Notes what the RPC is about: a dataset's name or a SQL text.
+    pub(super) fn about(&self, what: &str) {
+        let cut: String = what.chars().take(MAX_LOGGED).collect();
+        self.span.record("about", cut.as_str());
+    }
+
+    /// Counts rows that were sent or received.
+    pub(super) fn count_rows(&self, rows: u64) {
+        self.shared.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// The RPC's span, for tasks that work for it.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// A context that belongs to no request.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        let (rows, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (started, finished) = (Instant::now(), AtomicBool::new(false));
+        Self {
+            shared: Arc::new(Shared { started, deadline: None, rows, bytes, finished }),
+            span: Span::none(),
+        }
+    }
+
+    fn finish(&self, outcome: &str) {
+        if self.shared.finished.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let rows = self.shared.rows.load(Ordering::Relaxed);
+        let bytes = self.shared.bytes.load(Ordering::Relaxed);
+        let ms = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.span.in_scope(|| tracing::info!(outcome, rows, bytes, ms, "rpc"));
+    }
+}
+
+/// Wraps services so that their requests carry an [`Rpc`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RpcLayer;
+
+impl<S> Layer<S> for RpcLayer {
+    type Service = RpcService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RpcService { inner }
+    }
+}
+
+/// See [`RpcLayer`].
+#[derive(Debug, Clone)]
+pub(super) struct RpcService<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<tonic::body::Body>> for RpcService<S>
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<tonic::body::Body>> + Send,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let id = request_id(&parts.headers);
+        let peer = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let method = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        let span = tracing::info_span!(
+            "rpc",
+            method,
+            id = id.to_str().unwrap_or_default(),
+            peer = peer.map(field::display),
+            about = field::Empty,
+        );
+        let started = Instant::now();
+        let shared = Shared {
+            started,
+            deadline: grpc_timeout(&parts.headers).map(|timeout| started + timeout),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
+        };
+        let rpc = Rpc { shared: Arc::new(shared), span: span.clone() };
+        parts.extensions.insert(rpc.clone());
+        let body = tonic::body::Body::new(GuardedBody::new(body));
+        let response = self.inner.call(Request::from_parts(parts, body));
+        let guard = FinishOnDrop(rpc.clone());
+        let answer = async move {
+            let response = response.await?;
+            // From here on the response's body is what ends the RPC.
+            let rpc = guard.disarm();
+            let (mut parts, body) = response.into_parts();
+            parts.headers.insert(REQUEST_ID, id);
+            if let Some(code) = parts.headers.get("grpc-status") {
+                rpc.finish(outcome(code));
+            }
+            Ok(Response::from_parts(parts, tonic::body::Body::new(CountedBody { inner: body, rpc })))
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// Logs the RPC as cancelled if its handler is dropped before it answers.
+struct FinishOnDrop(Rpc);
+
+impl FinishOnDrop {
+    fn disarm(self) -> Rpc {
+        let rpc = self.0.clone();
+        std::mem::forget(self);
+        rpc
+    }
+}
+
+impl Drop for FinishOnDrop {
+    fn drop(&mut self) {
+        self.0.finish("Cancelled");
+    }
+}
+
+/// A response's body that counts its bytes and ends the RPC.
+struct CountedBody {
+    inner: tonic::body::Body,
+    rpc: Rpc,
+}
+
+impl Body for CountedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let span = self.rpc.span.clone();
+        let polled = ready!(span.in_scope(|| Pin::new(&mut self.inner).poll_frame(cx)));
+        match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.rpc.shared.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                } else if let Some(code) =
+                    frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status"))
+                {
+                    self.rpc.finish(outcome(code));
+                }
+            }
+            Some(Err(_)) => self.rpc.finish("Aborted"),
+            None => self.rpc.finish("Ok"),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for CountedBody {
+    fn drop(&mut self) {
+        // Dropped before its end: the client went away.
+        self.rpc.finish("Cancelled");
+    }
+}
+
+fn outcome(code: &HeaderValue) -> &'static str {
+    let code = code.to_str().ok().and_then(|code| code.parse::<i32>().ok()).unwrap_or(2);
+    match tonic::Code::from_i32(code) {
+        tonic::Code::Ok => "Ok",
+        tonic::Code::Cancelled => "Cancelled",
+        tonic::Code::InvalidArgument => "InvalidArgument",
+        tonic::Code::DeadlineExceeded => "DeadlineExceeded",
+        tonic::Code::NotFound => "NotFound",
+        tonic::Code::AlreadyExists => "AlreadyExists",
+        tonic::Code::PermissionDenied => "PermissionDenied",
+        tonic::Code::ResourceExhausted => "ResourceExhausted",
+        tonic::Code::FailedPrecondition => "FailedPrecondition",
+        tonic::Code::Aborted => "Aborted",
+        tonic::Code::OutOfRange => "OutOfRange",
+        tonic::Code::Unimplemented => "Unimplemented",
+        tonic::Code::Internal => "Internal",
+        tonic::Code::Unavailable => "Unavailable",
+        tonic::Code::DataLoss => "DataLoss",
+        tonic::Code::Unauthenticated => "Unauthenticated",
+        tonic::Code::Unknown => "Unknown",
+    }
+}
+
+/// The client's request id if it is a short visible text, else one made here.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let usable = |id: &&HeaderValue| {
+        id.to_str()
+            .is_ok_and(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
+    if let Some(id) = headers.get(&REQUEST_ID).filter(usable) {
+        return id.clone();
+    }
+    HeaderValue::from_str(&Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// The value of `grpc-timeout`: up to eight digits and a unit.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeout(text: &'static str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", HeaderValue::from_static(text));
+        grpc_timeout(&headers)
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(timeout("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for text in ["", "S", "5", "5x", "123456789S", "-1S"] {
+            assert_eq!(timeout(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_kept_if_it_can_be_logged() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1"));
+        assert_eq!(request_id(&headers), "abc-1");
+        headers.insert(REQUEST_ID, HeaderValue::from_static("a b"));
+        assert_ne!(request_id(&headers), "a b");
+    }
+}

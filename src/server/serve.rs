@@ -1,0 +1,105 @@
+//! Serving: one listener, all services, and a bounded goodbye.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::connection::accept;
+use super::flight::Handler;
+use super::rpc::RpcLayer;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The server's settings.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// URIs that endpoints name; none means: on the connection that asked.
+    pub advertise: Vec<String>,
+    /// The most that a query may take, from request to last row.
+    pub query_timeout: Duration,
+    /// How long a stream may stand still on the client's side.
+    pub idle_timeout: Duration,
+    /// How long requests may go on after the server was asked to stop.
+    pub drain_timeout: Duration,
+    /// The largest message that is taken, in bytes.
+    pub max_message_bytes: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Requests at once on one connection.
+    pub max_streams: u32,
+}
+
+/// HTTP/2 flow control: uploads are bounded by what the server grants.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+const FRAME_BYTES: u32 = 1 << 20;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The gRPC server.
+#[derive(Debug)]
+pub struct Server {
+    handler: Handler,
+}
+
+impl Server {
+    /// A server of what `engine` knows.
+    pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
+        Self { handler: Handler { engine, options: Arc::new(options) } }
+    }
+
+    /// Serves on `listener` until `shutdown` comes true, then lets running requests end, for the time
+    /// that the settings allow.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let options = Arc::clone(&self.handler.options);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<FlightServiceServer<Handler>>().await;
+        let flight =
+            FlightServiceServer::new(self.handler).max_decoding_message_size(options.max_message_bytes);
+        let (draining, drained) = oneshot::channel();
+        let stop = async move {
+            shutdown.await;
+            tracing::info!("draining");
+            health.set_not_serving::<FlightServiceServer<Handler>>().await;
+            let _ = draining.send(());
+        };
+        let server = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME_BYTES)
+            .max_concurrent_streams(options.max_streams)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(RpcLayer)
+            .add_service(health_service)
+            .add_service(flight);
+        let connections = accept(listener, options.max_connections);
+        let serving = server.serve_with_incoming_shutdown(connections, stop);
+        tokio::select! {
+            served = serving => {
+                served.map_err(|error| Error::new(ErrorKind::Unavailable, "the server failed").with_source(error))
+            }
+            () = too_late(drained, options.drain_timeout) => {
+                let seconds = options.drain_timeout.as_secs();
+                tracing::warn!(seconds, "requests still ran when the time to drain was up");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Comes true when draining has gone on for `patience`.
+async fn too_late(draining: oneshot::Receiver<()>, patience: Duration) {
+    if draining.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(patience).await;
+}

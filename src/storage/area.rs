@@ -1,0 +1,74 @@
+//! A directory that may be read from, and nothing outside of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::file::{FileStat, HeldFile};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A directory opened once; every path given to it is resolved beneath it by the kernel
+/// (`openat2` with `RESOLVE_BENEATH` on Linux), links included.
+#[derive(Debug)]
+pub struct Area {
+    dir: Dir,
+    path: PathBuf,
+}
+
+impl Area {
+    /// Opens the directory at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        Ok(Self { dir: Dir::open_ambient_dir(&path, ambient_authority())?, path })
+    }
+
+    /// Where the directory lies, for messages to operators.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Opens the regular file at `path` for reading and holds it.
+    pub fn hold(&self, path: &Path) -> Result<HeldFile> {
+        let file = self.dir.open(path).map_err(|error| io_error("open", path, error))?.into_std();
+        HeldFile::new(file, path)
+    }
+
+    /// What the file system says of the regular file at `path`, without opening it.
+    pub fn stat(&self, path: &Path) -> Result<FileStat> {
+        let metadata = self.dir.metadata(path).map_err(|error| io_error("look at", path, error))?;
+        if !metadata.is_file() {
+            return Err(Error::not_found(format!("{} is not a file", path.display())));
+        }
+        Ok(FileStat::of_cap(&metadata))
+    }
+}
+
+/// The error of a failed operation on a file of the store. `path` is relative to its area.
+pub(super) fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
+    let path = path.display();
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+        // What cap-std answers where a path or link would lead out of the area.
+        io::ErrorKind::PermissionDenied => ErrorKind::FailedPrecondition,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorKind::ResourceExhausted
+        }
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
+        _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            return Error::exhausted(format!(
+                "cannot {verb} {path}: the server has no file descriptors left; raise its limit (ulimit -n)"
+            ))
+            .with_source(error);
+        }
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, format!("cannot {verb} {path}: {error}")).with_source(error)
+}

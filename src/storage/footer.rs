@@ -1,0 +1,119 @@
+//! Parquet footers: parsed once, cached under the identity of their file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::area::Area;
+use super::file::{FileIdentity, FileStat, HeldFile};
+use crate::error::{Error, Result, contain};
+
+/// A file's footer and the Arrow schema that it stores.
+#[derive(Debug, Clone)]
+pub struct Footer {
+    /// The footer as Parquet has it.
+    pub metadata: Arc<ParquetMetaData>,
+    /// The Arrow schema as it was stored (`ARROW:schema`), or as it follows from the Parquet types.
+    pub schema: SchemaRef,
+}
+
+impl Footer {
+    /// Rows in the file.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Reads the footer of `file`; damage is [`DataLoss`](crate::error::ErrorKind::DataLoss).
+    pub fn read(file: &HeldFile, page_index: PageIndexPolicy) -> Result<Self> {
+        let read = || {
+            let metadata =
+                ParquetMetaDataReader::new().with_page_index_policy(page_index).parse_and_finish(file)?;
+            ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+        };
+        let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
+        let loaded = loaded.map_err(|error| damaged(file.path(), &error.to_string()).with_source(error))?;
+        let footer = Self { metadata: Arc::clone(loaded.metadata()), schema: Arc::clone(loaded.schema()) };
+        footer.check(file.path())?;
+        Ok(footer)
+    }
+
+    /// Row counts that contradict each other would make FlightInfo lie.
+    fn check(&self, path: &Path) -> Result<()> {
+        let in_groups: i64 = self.metadata.row_groups().iter().map(|group| group.num_rows()).sum();
+        let in_file = self.metadata.file_metadata().num_rows();
+        if in_file < 0 || in_file != in_groups {
+            return Err(damaged(path, &format!("it claims {in_file} rows, its row groups {in_groups}")));
+        }
+        Ok(())
+    }
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    Error::data_loss(format!("the file {} is damaged or is not Parquet: {why}", path.display()))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    identity: FileIdentity,
+    page_index: bool,
+}
+
+#[derive(Debug, Clone)]
+struct ByMemory;
+
+impl Weighter<Key, Arc<Footer>> for ByMemory {
+    fn weight(&self, _: &Key, footer: &Arc<Footer>) -> u64 {
+        // The schema's share is small beside the metadata's; a flat sum covers it and the entry.
+        footer.metadata.memory_size() as u64 + 128 * footer.schema.flattened_fields().len() as u64 + 256
+    }
+}
+
+/// Footers by file identity, within a budget of bytes. An entry cannot be stale: a file whose bytes
+/// changed has another identity.
+#[derive(Debug)]
+pub struct FooterCache {
+    entries: Cache<Key, Arc<Footer>, ByMemory>,
+}
+
+impl FooterCache {
+    /// A cache that holds up to `budget` bytes of footers.
+    pub fn new(budget: u64) -> Self {
+        let estimated = usize::try_from(budget / 4096).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+        Self { entries: Cache::with_weighter(estimated, budget, ByMemory) }
+    }
+
+    /// The footer of a file that is held open.
+    pub fn of(&self, file: &HeldFile) -> Result<Arc<Footer>> {
+        self.load(file, PageIndexPolicy::Skip)
+    }
+
+    /// The same with the page indexes that the file has.
+    pub fn with_page_index(&self, file: &HeldFile) -> Result<Arc<Footer>> {
+        self.load(file, PageIndexPolicy::Optional)
+    }
+
+    /// Stat and footer of the file at `path`, which is opened only if the cache does not know it.
+    pub fn at(&self, area: &Area, path: &Path) -> Result<(FileStat, Arc<Footer>)> {
+        let stat = area.stat(path)?;
+        if let Some(footer) = self.entries.get(&Key { identity: stat.identity, page_index: false }) {
+            return Ok((stat, footer));
+        }
+        let file = area.hold(path)?;
+        Ok((*file.stat(), self.of(&file)?))
+    }
+
+    fn load(&self, file: &HeldFile, page_index: PageIndexPolicy) -> Result<Arc<Footer>> {
+        let key = Key { identity: file.stat().identity, page_index: page_index != PageIndexPolicy::Skip };
+        if let Some(footer) = self.entries.get(&key) {
+            return Ok(footer);
+        }
+        let footer = Arc::new(Footer::read(file, page_index)?);
+        self.entries.insert(key, Arc::clone(&footer));
+        Ok(footer)
+    }
+}

@@ -1,0 +1,127 @@
+//! What lies in a directory: the entries of a schema's folder, and the parts of a dataset's.
+
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+
+use super::area::{Area, io_error};
+use crate::error::{Error, Result};
+
+/// How deep a dataset's directory may nest: far above any partitioning in use, and a bound for the
+/// walk.
+const MAX_DEPTH: usize = 32;
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file name.
+    pub name: String,
+    /// File or directory, links followed as long as they stay inside.
+    pub kind: EntryKind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// The files and directories in `path`, sorted by name. Names that are not UTF-8, that begin with a
+/// dot, and what a link points to outside of the area are left out.
+pub fn list_entries(area: &Area, path: &Path) -> Result<Vec<Entry>> {
+    let dir = open_dir(area, path)?;
+    let mut entries = read_entries(&dir, path)?;
+    entries.retain(|entry| !entry.name.starts_with('.'));
+    Ok(entries)
+}
+
+/// A Parquet file of a directory dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its path in the area.
+    pub path: PathBuf,
+    /// The names of the directories between the dataset's and the file.
+    pub folders: Vec<String>,
+}
+
+/// The Parquet files below `path`, sorted, at most `limit` of them. Names that begin with `_` or `.`
+/// are left out, as Hive and Spark do.
+pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut walk = Walk { limit, root: path, parts: &mut parts };
+    walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
+    Ok(parts)
+}
+
+struct Walk<'a> {
+    limit: usize,
+    root: &'a Path,
+    parts: &'a mut Vec<Part>,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, dir: &Dir, path: &Path, folders: &mut Vec<String>) -> Result<()> {
+        if folders.len() > MAX_DEPTH {
+            let root = self.root.display();
+            return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
+        }
+        for entry in read_entries(dir, path)? {
+            if entry.name.starts_with(['_', '.']) {
+                continue;
+            }
+            let below = path.join(&entry.name);
+            match entry.kind {
+                EntryKind::Directory => {
+                    let dir = dir.open_dir(&entry.name).map_err(|error| io_error("open", &below, error))?;
+                    folders.push(entry.name);
+                    self.descend(&dir, &below, folders)?;
+                    folders.pop();
+                }
+                EntryKind::File if entry.name.ends_with(".parquet") => {
+                    if self.parts.len() >= self.limit {
+                        let (root, limit) = (self.root.display(), self.limit);
+                        return Err(Error::exhausted(format!(
+                            "{root} has more than {limit} Parquet files (the setting max-parts)"
+                        )));
+                    }
+                    self.parts.push(Part { path: below, folders: folders.clone() });
+                }
+                EntryKind::File => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
+    if path.as_os_str().is_empty() {
+        return area.dir().try_clone().map_err(|error| io_error("open", path, error));
+    }
+    area.dir().open_dir(path).map_err(|error| io_error("open", path, error))
+}
+
+fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
+    let fail = |error| io_error("list", path, error);
+    let mut entries = Vec::new();
+    for entry in dir.entries().map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // A file may vanish between the listing and this look: then it is not there.
+        let Ok(mut kind) = entry.file_type() else { continue };
+        if kind.is_symlink() {
+            let Ok(metadata) = dir.metadata(&name) else { continue };
+            kind = metadata.file_type();
+        }
+        let kind = match kind {
+            kind if kind.is_file() => EntryKind::File,
+            kind if kind.is_dir() => EntryKind::Directory,
+            _ => continue,
+        };
+        entries.push(Entry { name, kind });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}

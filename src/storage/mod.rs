@@ -1,0 +1,72 @@
+//! Files: the root directory, reading Parquet through held descriptors, staging and publishing.
+//!
+//! Everything here is blocking and knows nothing of datasets, SQL or gRPC. Callers on a runtime use
+//! [`blocking`]. Two invariants hold for the whole crate because they are kept here:
+//!
+//! - a file is read only through a descriptor opened beneath its [`Area`], so neither a name nor a
+//!   link leads out of the root, and a replace or drop changes nothing for a reader;
+//! - a published file was synced, read back, renamed and its directory synced before anyone is told.
+
+mod area;
+mod file;
+mod footer;
+mod listing;
+mod root;
+mod scan;
+mod staging;
+mod types;
+
+pub use area::Area;
+pub use file::{FileStat, HeldFile};
+pub use footer::{Footer, FooterCache};
+pub use listing::{Entry, EntryKind, Part, list_entries, list_parts};
+pub use root::{Root, Target};
+pub use scan::PartScan;
+pub use staging::{Codec, StagedFile, StagingOptions, check_storable};
+pub use types::{cast_batch, rewrite_field, without_views};
+
+use std::num::NonZeroUsize;
+
+use crate::error::{Error, Result};
+
+/// Runs blocking `work` off the runtime's threads. It is not cancelled when the caller is dropped:
+/// what has begun is carried to its end. A panic in it becomes an internal error.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+        Ok(result) => result,
+        Err(join) if join.is_panic() => Err(Error::from_panic(join.into_panic().as_ref())),
+        Err(_) => Err(Error::new(crate::error::ErrorKind::Unavailable, "the server is shutting down")),
+    }
+}
+
+/// Applies `work` to all items on as many threads as there are cores, keeping their order.
+pub fn parallel_map<I: Sync, O: Send>(items: &[I], work: impl Fn(&I) -> O + Sync) -> Vec<O> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let chunk = items.len().div_ceil(threads).max(16);
+    if items.len() <= chunk {
+        return items.iter().map(work).collect();
+    }
+    std::thread::scope(|scope| {
+        let work = &work;
+        let workers: Vec<_> = items
+            .chunks(chunk)
+            .map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<_>>()))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_parallel_map_keeps_the_order() {
+        let items: Vec<u32> = (0..1000).collect();
+        let doubled = super::parallel_map(&items, |item| item * 2);
+        assert!(doubled.iter().zip(&items).all(|(doubled, item)| *doubled == item * 2));
+        assert_eq!(doubled.len(), items.len());
+    }
+}

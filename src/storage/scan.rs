@@ -1,0 +1,85 @@
+//! Decoding the rows of one Parquet file, in order.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+
+use super::file::HeldFile;
+use super::footer::Footer;
+use super::types::{cast_batch, without_views};
+use crate::error::{Error, Result, contain};
+
+/// A batch aims at this many bytes of Arrow data: large enough to amortise a message, small enough
+/// that a few of them in flight stay below the memory bound.
+const BATCH_BYTES: u64 = 4 << 20;
+const MAX_BATCH_ROWS: u64 = 65_536;
+
+/// The rows of a file, batch after batch, in the schema that was stored.
+pub struct PartScan {
+    file: HeldFile,
+    schema: SchemaRef,
+    reader: ParquetRecordBatchReader,
+}
+
+impl PartScan {
+    /// Prepares to read all rows of `file`.
+    ///
+    /// Strings that are stored as views are decoded as plain strings and turned back: decoded as
+    /// views, each batch would carry the whole Parquet pages that its views point into.
+    pub fn open(file: HeldFile, footer: &Footer) -> Result<Self> {
+        let schema = Arc::clone(&footer.schema);
+        let decoded = without_views(&schema);
+        let build = || {
+            let mut options = ArrowReaderOptions::new();
+            if decoded != *schema {
+                options = options.with_schema(Arc::new(decoded));
+            }
+            let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer.metadata), options)?;
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
+                .with_batch_size(batch_rows(footer))
+                .build()
+        };
+        let built = contain(build).map_err(|text| damaged(&file, &text))?;
+        let reader = built.map_err(|error| scan_error(&file, error))?;
+        Ok(Self { file, schema, reader })
+    }
+
+    /// The next batch, or `None` after the last. The end is only the end if the file is still what
+    /// it was when it was opened.
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let next = contain(|| self.reader.next()).map_err(|text| damaged(&self.file, &text))?;
+        let Some(batch) = next else {
+            self.file.check_unchanged()?;
+            return Ok(None);
+        };
+        let batch = batch.map_err(|error| scan_error(&self.file, error))?;
+        cast_batch(&batch, &self.schema)
+            .map(Some)
+            .map_err(|error| Error::internal(format!("a stored batch does not fit its schema: {error}")))
+    }
+}
+
+fn batch_rows(footer: &Footer) -> usize {
+    let bytes: i64 = footer.metadata.row_groups().iter().map(|group| group.total_byte_size()).sum();
+    let bytes = u64::try_from(bytes).unwrap_or(0);
+    let rows = footer.rows().max(1);
+    // Encoded bytes understate decoded ones (dictionaries, levels): take fixed widths as a floor.
+    let width = footer.schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(16));
+    let row_bytes = (bytes / rows).max(width.sum::<usize>() as u64).max(1);
+    usize::try_from((BATCH_BYTES / row_bytes).clamp(64, MAX_BATCH_ROWS)).unwrap_or(8192)
+}
+
+fn damaged(file: &HeldFile, why: &str) -> Error {
+    Error::data_loss(format!("the file {} is damaged: {why}", file.path().display()))
+}
+
+fn scan_error(file: &HeldFile, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if let Some(ours) = Error::find_in(&error) {
+        return ours.duplicate();
+    }
+    damaged(file, &error.to_string()).with_source(error)
+}

@@ -1,0 +1,250 @@
+//! Writing a Parquet file that nobody sees until it is whole.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::properties::WriterProperties;
+use serde::Deserialize;
+
+use super::area::io_error;
+use super::file::HeldFile;
+use super::footer::{Footer, FooterCache};
+use super::root::{Root, Target};
+use crate::error::{Error, Result, contain};
+
+/// Rows that are handed to the encoder at once: it checks its limits between such slices, so that one
+/// huge batch does not become one huge row group.
+const SLICE_ROWS: usize = 65_536;
+
+/// The codec of stored pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// No compression.
+    None,
+    /// Snappy: what every reader has.
+    Snappy,
+    /// LZ4_RAW: the fastest to read.
+    Lz4,
+    /// Zstandard, level 1: the smallest.
+    Zstd,
+}
+
+impl Codec {
+    fn compression(self) -> Compression {
+        match self {
+            Self::None => Compression::UNCOMPRESSED,
+            Self::Snappy => Compression::SNAPPY,
+            Self::Lz4 => Compression::LZ4_RAW,
+            Self::Zstd => Compression::ZSTD(ZstdLevel::default()),
+        }
+    }
+}
+
+/// How uploads are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct StagingOptions {
+    /// The codec of all pages.
+    pub codec: Codec,
+    /// The most rows in a row group.
+    pub row_group_rows: usize,
+    /// The most encoded bytes in a row group, which is what an upload holds in memory.
+    pub row_group_bytes: usize,
+}
+
+impl StagingOptions {
+    fn properties(&self) -> WriterProperties {
+        WriterProperties::builder()
+            .set_created_by(concat!("airstrip version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(self.codec.compression())
+            .set_max_row_group_row_count(Some(self.row_group_rows))
+            .set_max_row_group_bytes(Some(self.row_group_bytes))
+            .build()
+    }
+}
+
+/// A Parquet file under construction in the staging directory. Dropped before it is published, it is
+/// removed.
+pub struct StagedFile {
+    root: Arc<Root>,
+    path: PathBuf,
+    /// `None` once the file is finished.
+    writer: Option<ArrowWriter<BufWriter<File>>>,
+    rows: u64,
+    published: bool,
+}
+
+impl StagedFile {
+    /// Begins a file for batches of `schema`.
+    pub fn create(root: Arc<Root>, schema: SchemaRef, options: &StagingOptions) -> Result<Self> {
+        let (path, file) = root.create_staged()?;
+        // From here on the drop removes the file.
+        let mut staged = Self { root, path, writer: None, rows: 0, published: false };
+        let sink = BufWriter::with_capacity(1 << 20, file);
+        let writer = ArrowWriter::try_new(sink, schema, Some(options.properties()));
+        staged.writer = Some(writer.map_err(write_error)?);
+        Ok(staged)
+    }
+
+    /// Appends the rows of `batch`, which has the file's schema.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let writer = self.writer.as_mut().ok_or_else(|| Error::internal("the staged file is finished"))?;
+        let mut offset = 0;
+        while offset < batch.num_rows() {
+            let length = SLICE_ROWS.min(batch.num_rows() - offset);
+            let slice = batch.slice(offset, length);
+            match contain(|| writer.write(&slice)) {
+                Ok(written) => written.map_err(write_error)?,
+                Err(text) => return Err(Error::invalid(format!("cannot store this batch: {text}"))),
+            }
+            offset += length;
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer, syncs the file, reads the footer back and checks it. After this only
+    /// [`publish`](Self::publish) is left to do.
+    pub fn finish(&mut self) -> Result<()> {
+        let writer = self.writer.take().ok_or_else(|| Error::internal("the staged file is finished"))?;
+        let sink = writer.into_inner().map_err(write_error)?;
+        let file = sink.into_inner().map_err(|error| io_error("write", &self.path, error.into_error()))?;
+        // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written
+        // within one tick, and identity (hence version) is told by inode, size and mtime.
+        file.set_modified(SystemTime::now()).map_err(|error| io_error("write", &self.path, error))?;
+        file.sync_all().map_err(|error| io_error("sync", &self.path, error))?;
+
+        let held = self.root.area().hold(&self.path)?;
+        let stored = Footer::read(&held, PageIndexPolicy::Skip)?.rows();
+        if stored != self.rows {
+            return Err(Error::data_loss(format!("{} rows were written, {stored} came back", self.rows)));
+        }
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Makes the finished file visible at `to`, durably.
+    pub fn publish(mut self, to: &Path, target: Target) -> Result<()> {
+        if self.writer.is_some() {
+            return Err(Error::internal("an unfinished file cannot be published"));
+        }
+        self.root.publish(&self.path, to, target)?;
+        self.published = true;
+        Ok(())
+    }
+
+    /// Puts the footer of the file just published at `path` into `cache`.
+    pub fn remember(root: &Root, path: &Path, cache: &FooterCache) -> Result<HeldFile> {
+        let held = root.area().hold(path)?;
+        cache.of(&held)?;
+        Ok(held)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.published {
+            self.writer = None;
+            self.root.discard(&self.path);
+        }
+    }
+}
+
+/// Fails, naming the column, if Parquet cannot hold a column of `schema` and give it back with the
+/// same type. The proof is to write and read each type once: support differs between the two.
+pub fn check_storable(schema: &Schema) -> Result<()> {
+    if schema.fields().is_empty() {
+        return Err(Error::invalid("a dataset needs at least one column"));
+    }
+    for (index, field) in schema.fields().iter().enumerate() {
+        if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
+            return Err(Error::invalid(format!("two columns are named {:?}", field.name())));
+        }
+        if let Err(why) = survives(field) {
+            return Err(Error::invalid(format!(
+                "Parquet cannot hold column {:?} of type {}: {why}; cast it first",
+                field.name(),
+                field.data_type()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn survives(field: &Field) -> Result<(), String> {
+    let trip = || -> Result<Schema, String> {
+        let nullable = field.clone().with_nullable(true);
+        let schema = Arc::new(Schema::new(vec![nullable]));
+        let column = new_null_array(field.data_type(), 1);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).map_err(|e| e.to_string())?;
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).map_err(|e| e.to_string())?;
+        writer.write(&batch).map_err(|e| e.to_string())?;
+        writer.close().map_err(|e| e.to_string())?;
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(|e| e.to_string())?;
+        let schema = Schema::clone(reader.schema());
+        for batch in reader.build().map_err(|e| e.to_string())? {
+            batch.map_err(|e| e.to_string())?;
+        }
+        Ok(schema)
+    };
+    let stored = contain(trip).and_then(|result| result)?;
+    let stored = stored.field(0).data_type();
+    if stored == field.data_type() { Ok(()) } else { Err(format!("it would come back as {stored}")) }
+}
+
+/// An error of the Parquet writer: the disk's if it carries one, else the data's.
+fn write_error(error: parquet::errors::ParquetError) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = source {
+        if let Some(io) = current.downcast_ref::<std::io::Error>() {
+            let copy = io.raw_os_error().map_or_else(|| io.kind().into(), std::io::Error::from_raw_os_error);
+            return io_error("write", Path::new("the upload"), copy);
+        }
+        source = current.source();
+    }
+    Error::invalid(format!("cannot store this batch: {error}")).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, IntervalUnit, UnionFields, UnionMode};
+
+    use super::*;
+
+    #[test]
+    fn what_parquet_cannot_hold_is_named() {
+        let union = DataType::Union(UnionFields::empty(), UnionMode::Sparse);
+        let fields = vec![
+            Field::new("fine", DataType::Int32, true),
+            Field::new("odd", DataType::Interval(IntervalUnit::MonthDayNano), true),
+        ];
+        let error = check_storable(&Schema::new(fields)).unwrap_err();
+        assert!(error.message().contains("\"odd\""), "{error}");
+        let error = check_storable(&Schema::new(vec![Field::new("u", union, true)])).unwrap_err();
+        assert!(error.message().contains("\"u\""), "{error}");
+        check_storable(&Schema::new(vec![Field::new("v", DataType::Utf8View, false)])).unwrap();
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused() {
+        let field = Field::new("a", DataType::Int32, true);
+        let error = check_storable(&Schema::new(vec![field.clone(), field])).unwrap_err();
+        assert!(error.message().contains("two columns"), "{error}");
+    }
+}

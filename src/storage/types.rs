@@ -1,0 +1,79 @@
+//! Rewriting the types of a schema at any depth.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+/// `field` with `rewrite` applied to its type and to all types inside of it, outermost first;
+/// `rewrite` gives `None` for a type that stays.
+pub fn rewrite_field(field: &FieldRef, rewrite: &impl Fn(&DataType) -> Option<DataType>) -> FieldRef {
+    let data_type = rewrite_type(field.data_type(), rewrite);
+    if data_type == *field.data_type() {
+        return Arc::clone(field);
+    }
+    Arc::new(Field::clone(field).with_data_type(data_type))
+}
+
+fn rewrite_type(data_type: &DataType, rewrite: &impl Fn(&DataType) -> Option<DataType>) -> DataType {
+    if let Some(other) = rewrite(data_type) {
+        // What came out may have an inside that is to be rewritten too, or be rewritten again.
+        return rewrite_type(&other, rewrite);
+    }
+    let inner = |field: &FieldRef| rewrite_field(field, rewrite);
+    match data_type {
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::ListView(item) => DataType::ListView(inner(item)),
+        DataType::LargeListView(item) => DataType::LargeListView(inner(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(inner(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        DataType::Dictionary(key, value) => {
+            DataType::Dictionary(key.clone(), Box::new(rewrite_type(value, rewrite)))
+        }
+        DataType::RunEndEncoded(ends, values) => DataType::RunEndEncoded(Arc::clone(ends), inner(values)),
+        _ => data_type.clone(),
+    }
+}
+
+/// `schema` with views replaced by the plain types that hold the same values.
+pub fn without_views(schema: &Schema) -> Schema {
+    let plain = |data_type: &DataType| match data_type {
+        DataType::Utf8View => Some(DataType::Utf8),
+        DataType::BinaryView => Some(DataType::Binary),
+        _ => None,
+    };
+    let fields: Vec<_> = schema.fields().iter().map(|field| rewrite_field(field, &plain)).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+/// The same rows in `schema`: each column cast to its type there, where it has another one.
+pub fn cast_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() {
+            Ok(Arc::clone(column))
+        } else {
+            cast(column, field.data_type())
+        }
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_replaced_at_any_depth() {
+        let view = |name: &str| Field::new(name, DataType::Utf8View, true);
+        let inner = DataType::Struct(vec![view("a")].into());
+        let list = Field::new("l", DataType::List(Arc::new(Field::new("item", inner, true))), true);
+        let plain = without_views(&Schema::new(vec![view("v"), list]));
+        assert!(!format!("{plain:?}").contains("View"), "{plain:?}");
+    }
+}
