@@ -5,6 +5,7 @@
 //! the machine. What only an operator needs goes into [`Error::source`], which is logged.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -177,7 +178,19 @@ impl StdError for Error {
 /// The decoders of Arrow and Parquet panic on some malformed input, which their projects treat as
 /// ordinary bugs. Such a panic is the input's fault and must stay that request's error.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Error::from_panic(payload.as_ref()).message)
+    let outer = CONTAINED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CONTAINED.set(outer);
+    done.map_err(|payload| Error::from_panic(payload.as_ref()).message)
+}
+
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside of [`contain`]: a panic now is no news for the log.
+pub fn is_contained() -> bool {
+    CONTAINED.get()
 }
 
 #[cfg(test)]

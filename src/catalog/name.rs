@@ -21,11 +21,8 @@ pub struct DatasetName(String);
 impl DatasetName {
     /// Reads a name as clients write it.
     pub fn parse(text: &str) -> Result<Self> {
-        check("dataset name", text)?;
         let name = text.strip_suffix(SUFFIX).unwrap_or(text);
-        if name.is_empty() {
-            return Err(invalid("dataset name", text, "nothing is left without .parquet"));
-        }
+        check("dataset name", name)?;
         Ok(Self(name.to_owned()))
     }
 

@@ -174,6 +174,9 @@ impl Catalog {
 
     /// [`NotFound`](ErrorKind::NotFound) for `dataset`, with the names that are near.
     pub fn no_such_dataset(&self, dataset: &DatasetRef) -> Error {
+        if let Err(no_schema) = self.check_schema(&dataset.schema) {
+            return Error::not_found(format!("there is no dataset {dataset}: {no_schema}"));
+        }
         let wanted = dataset.name.as_str();
         let mut near: Vec<_> = self
             .list(&dataset.schema)
@@ -225,7 +228,9 @@ impl Catalog {
     }
 
     fn locate(&self, dataset: &DatasetRef) -> Result<Located<'_>> {
-        self.check_schema(&dataset.schema)?;
+        if !self.has_schema(&dataset.schema) {
+            return Err(self.no_such_dataset(dataset));
+        }
         let Some(form) = self.forms(dataset).first().copied() else {
             return Err(self.no_such_dataset(dataset));
         };

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -18,10 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::server::Server;
 use crate::storage::{Root, blocking};
 
-/// The stack of a runtime thread. Plans are walked recursively in places that DataFusion does not
-/// guard; the depth limit of SQL is chosen so that this is enough, also without optimisation. Only
-/// what is used takes memory.
-const STACK_BYTES: usize = 64 << 20;
 /// The code of a process that a signal ended, as shells give it for SIGINT.
 const FORCED: u8 = 130;
 
@@ -36,10 +33,12 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(run(config))
+    let done = runtime.block_on(run(config));
+    // What is still at work has had its time to drain; a publish on its way is atomic either way.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
 async fn run(config: Config) -> Result<ExitCode> {

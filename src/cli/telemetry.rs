@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_contained};
 
 /// Starts logging what `filter` lets through.
 pub(super) fn init(format: LogFormat, filter: &str) -> Result<()> {
@@ -16,5 +16,17 @@ pub(super) fn init(format: LogFormat, filter: &str) -> Result<()> {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| Error::internal(format!("cannot start the log: {error}")))
+    started.map_err(|error| Error::internal(format!("cannot start the log: {error}")))?;
+    log_panics();
+    Ok(())
+}
+
+/// Panics go to the log, with the span of the request that they belong to.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        if !is_contained() {
+            let backtrace = std::backtrace::Backtrace::capture();
+            tracing::error!(%panic, %backtrace, "a bug: panic");
+        }
+    }));
 }

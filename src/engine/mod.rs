@@ -11,10 +11,12 @@ mod admission;
 mod error;
 mod gate;
 mod input;
+mod interrupt;
 mod limits;
 mod output;
 mod query;
 mod session;
+mod workers;
 
 pub use admission::AdmissionOptions;
 pub use input::InputTable;

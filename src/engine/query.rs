@@ -10,16 +10,21 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
+use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::gate;
+use super::interrupt::interruptible;
+use super::limits::SqlLimits;
 use super::output::{Output, TypeProfile, digest};
 use super::session::Engine;
+use crate::catalog::QueryCatalog;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A query that was planned on snapshots of its datasets and waits to run.
@@ -27,6 +32,7 @@ pub struct Query {
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     output: Output,
+    cancel: CancellationToken,
 }
 
 impl Engine {
@@ -38,37 +44,17 @@ impl Engine {
         extra: HashMap<String, Arc<dyn TableProvider>>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planning = AssertUnwindSafe(self.plan_inner(sql, profile, extra)).catch_unwind();
-        match timeout_at(deadline, planning).await {
-            Ok(Ok(planned)) => planned,
-            Ok(Err(panic)) => Err(Error::from_panic(panic.as_ref())),
-            Err(_) => Err(deadline_exceeded()),
-        }
+        let planner = Planner { limits: self.sql, session: self.session(extra) };
+        let sql = sql.to_owned();
+        let planning = self.workers.run(async move { planner.plan(&sql, profile).await });
+        timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
     }
 
     /// Whether `sql` reads a table called `table` of the default schema.
-    pub fn reads_table(&self, sql: &str, table: &str) -> Result<bool> {
-        let statement = gate::parse(sql, &self.sql)?;
-        let (state, _) = self.session(HashMap::new());
-        Ok(state.resolve_table_references(&statement)?.iter().any(|reference| reference.table() == table))
-    }
-
-    async fn plan_inner(
-        &self,
-        sql: &str,
-        profile: TypeProfile,
-        extra: HashMap<String, Arc<dyn TableProvider>>,
-    ) -> Result<Query> {
-        let statement = gate::parse(sql, &self.sql)?;
-        let (state, datasets) = self.session(extra);
-        gate::check_tables(&state.resolve_table_references(&statement)?)?;
-        let logical = state.statement_to_plan(statement).await;
-        let logical = logical
-            .map_err(|error| datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into()))?;
-        gate::check_plan(&logical, &self.sql)?;
-        let plan = state.create_physical_plan(&logical).await?;
-        let output = Output::new(logical.schema().as_arrow(), &plan.schema(), profile);
-        Ok(Query { plan, context: state.task_ctx(), output })
+    pub async fn reads_table(&self, sql: &str, table: &'static str) -> Result<bool> {
+        let planner = Planner { limits: self.sql, session: self.session(HashMap::new()) };
+        let sql = sql.to_owned();
+        self.workers.run(async move { planner.reads_table(&sql, table) }).await
     }
 
     /// Waits for the query's turn, then starts it. `deadline` holds for the waiting and for every
@@ -76,8 +62,9 @@ impl Engine {
     pub async fn run(&self, query: Query, deadline: Instant) -> Result<QueryStream> {
         let permit =
             timeout_at(deadline, self.admission.enter()).await.map_err(|_| deadline_exceeded())??;
-        let Query { plan, context, output } = query;
-        let batches = execute_stream(plan, context)?;
+        let Query { plan, context, output, .. } = query;
+        // Operators start tasks as soon as they are executed: on the workers, not here.
+        let batches = self.workers.run(async move { Ok(execute_stream(plan, context)?) }).await?;
         Ok(QueryStream {
             batches: Some(batches),
             output,
@@ -87,7 +74,41 @@ impl Engine {
     }
 }
 
+/// What planning needs of the engine, to be taken to a worker.
+struct Planner {
+    limits: SqlLimits,
+    session: (SessionState, QueryCatalog),
+}
+
+impl Planner {
+    async fn plan(self, sql: &str, profile: TypeProfile) -> Result<Query> {
+        let statement = gate::parse(sql, &self.limits)?;
+        let (state, datasets) = self.session;
+        gate::check_tables(&state.resolve_table_references(&statement)?)?;
+        let logical = state.statement_to_plan(statement).await;
+        let logical = logical
+            .map_err(|error| datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into()))?;
+        gate::check_plan(&logical, &self.limits)?;
+        let cancel = CancellationToken::new();
+        let plan = interruptible(state.create_physical_plan(&logical).await?, &cancel)?;
+        let output = Output::new(logical.schema().as_arrow(), &plan.schema(), profile);
+        Ok(Query { plan, context: state.task_ctx(), output, cancel })
+    }
+
+    fn reads_table(self, sql: &str, table: &str) -> Result<bool> {
+        let statement = gate::parse(sql, &self.limits)?;
+        let references = self.session.0.resolve_table_references(&statement)?;
+        Ok(references.iter().any(|reference| reference.table() == table))
+    }
+}
+
 impl Query {
+    /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll
+    /// to return.
+    pub fn cancel_guard(&self) -> DropGuard {
+        self.cancel.clone().drop_guard()
+    }
+
     /// The schema that the result has on every surface.
     pub fn schema(&self) -> &SchemaRef {
         self.output.schema()

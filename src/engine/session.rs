@@ -15,9 +15,11 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use tokio::runtime::Handle;
 
 use super::admission::{Admission, AdmissionOptions};
 use super::limits::SqlLimits;
+use super::workers::Workers;
 use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, QueryCatalog};
 use crate::error::{Error, Result};
 
@@ -46,6 +48,7 @@ pub struct Engine {
     base: SessionState,
     pub(super) admission: Admission,
     pub(super) sql: SqlLimits,
+    pub(super) workers: Workers,
 }
 
 impl Engine {
@@ -58,7 +61,12 @@ impl Engine {
             .with_default_features()
             .build();
         let admission = Admission::new(options.admission);
-        Ok(Self { catalog, base, admission, sql: options.sql })
+        Ok(Self { catalog, base, admission, sql: options.sql, workers: Workers::start()? })
+    }
+
+    /// The runtime that queries run on: a [`QueryStream`](super::QueryStream) is to be polled there.
+    pub fn runtime(&self) -> &Handle {
+        self.workers.handle()
     }
 
     /// The datasets that this engine queries.

@@ -9,9 +9,8 @@ use futures::StreamExt;
 use tonic::Streaming;
 
 use super::flight::Handler;
-use super::get::query_chunks;
 use super::receive::Receiver;
-use super::respond::{Responses, stream_chunks};
+use super::respond::Responses;
 use super::rpc::Rpc;
 use super::target::Target;
 use crate::engine::{InputTable, TypeProfile};
@@ -41,14 +40,13 @@ impl Handler {
         let deadline = rpc.deadline(self.options.query_timeout);
         let mut extra: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         // A query that reads no input need not wait for one.
-        if self.engine.reads_table(&query.sql, INPUT)?
+        if self.engine.reads_table(&query.sql, INPUT).await?
             && let Some(schema) = receiver.schema().await?
         {
             extra.insert(INPUT.to_owned(), InputTable::table(schema, batches(receiver))?);
         }
         let planned = self.engine.plan(&query.sql, query.profile, extra, deadline).await?;
-        let stream = self.engine.run(planned, deadline).await?;
-        Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout))
+        self.stream_query(planned, deadline, rpc).await
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow_flight::FlightData;
 use futures::{Stream, StreamExt};
+use tokio::time::Instant;
 
 use super::flight::Handler;
 use super::frames::{Chunk, FrameEncoder};
-use super::respond::{Responses, stream_chunks};
+use super::respond::{Responses, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::target::{SqlQuery, Target, check_schema_digest};
 use crate::catalog::{DatasetRef, RawScan};
@@ -29,18 +30,30 @@ impl Handler {
         let catalog = Arc::clone(self.engine.catalog());
         let snapshot = blocking(move || catalog.snapshot(&dataset)).await?;
         let scan = RawScan::new(Arc::new(snapshot));
-        Ok(stream_chunks(raw_chunks(scan), rpc, self.options.idle_timeout))
+        Ok(stream_chunks(raw_chunks(scan), rpc, self.options.idle_timeout, Work::here()))
     }
 
     async fn get_query(&self, query: &SqlQuery, rpc: Rpc) -> Result<Responses<FlightData>> {
         let deadline = rpc.deadline(self.options.query_timeout);
         let planned = self.plan(query, deadline).await?;
-        let stream = self.engine.run(planned, deadline).await?;
-        Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout))
+        self.stream_query(planned, deadline, rpc).await
+    }
+
+    /// Runs a query on the engine's threads and streams its result.
+    pub(super) async fn stream_query(
+        &self,
+        query: Query,
+        deadline: Instant,
+        rpc: Rpc,
+    ) -> Result<Responses<FlightData>> {
+        let guard = query.cancel_guard();
+        let stream = self.engine.run(query, deadline).await?;
+        let work = Work::query(self.engine.runtime().clone(), deadline, guard);
+        Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout, work))
     }
 
     /// Plans a query and checks that its result is what the client was shown.
-    pub(super) async fn plan(&self, query: &SqlQuery, deadline: tokio::time::Instant) -> Result<Query> {
+    pub(super) async fn plan(&self, query: &SqlQuery, deadline: Instant) -> Result<Query> {
         let planned = self.engine.plan(&query.sql, query.profile, [].into(), deadline).await?;
         check_schema_digest(query.schema_digest.as_deref(), &planned.schema_digest())?;
         Ok(planned)
@@ -64,7 +77,7 @@ fn raw_chunks(scan: RawScan) -> impl Stream<Item = Result<Chunk>> + Send {
 }
 
 /// The messages of a query's result.
-pub(super) fn query_chunks(stream: QueryStream) -> impl Stream<Item = Result<Chunk>> + Send {
+fn query_chunks(stream: QueryStream) -> impl Stream<Item = Result<Chunk>> + Send {
     let (encoder, opening) = FrameEncoder::new(stream.schema());
     let rest = futures::stream::try_unfold((stream, encoder), |(mut stream, mut encoder)| async {
         let chunk = match stream.next().await.transpose()? {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use arrow_flight::FlightData;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::DropGuard;
 use tonic::Status;
 use tracing::Instrument;
 
@@ -29,6 +32,26 @@ enum Item {
     End,
 }
 
+/// Where the producing task runs, and what ends it besides the response's end.
+pub(super) struct Work {
+    runtime: Handle,
+    deadline: Option<Instant>,
+    /// Told when the response is dropped, even while the task is deep in a computation.
+    guard: Option<DropGuard>,
+}
+
+impl Work {
+    /// Work that is done on the caller's runtime.
+    pub(super) fn here() -> Self {
+        Self { runtime: Handle::current(), deadline: None, guard: None }
+    }
+
+    /// A query on the engine's threads.
+    pub(super) fn query(runtime: Handle, deadline: Instant, guard: DropGuard) -> Self {
+        Self { runtime, deadline: Some(deadline), guard: Some(guard) }
+    }
+}
+
 /// Runs `chunks` in a task of its own, a little ahead of the client, and streams the messages.
 ///
 /// The task ends, and with it all work behind it, as soon as the response is dropped (the client went
@@ -37,25 +60,23 @@ pub(super) fn stream_chunks(
     chunks: impl Stream<Item = Result<Chunk>> + Send + 'static,
     rpc: Rpc,
     patience: Duration,
+    work: Work,
 ) -> Responses<FlightData> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let span = rpc.span().clone();
-    tokio::spawn(produce(chunks, sender, patience).instrument(span));
-    let items = futures::stream::unfold(Some(receiver), move |receiver| {
+    work.runtime.spawn(produce(chunks, sender, patience).instrument(span));
+    let listening = Listening { receiver, deadline: work.deadline, _guard: work.guard };
+    let items = futures::stream::unfold(Some(listening), move |listening| {
         let rpc = rpc.clone();
         async move {
-            let mut receiver = receiver?;
-            match receiver.recv().await {
-                Some(Item::Chunk(chunk)) => {
+            let mut listening = listening?;
+            match listening.next().await {
+                Ok(Some(chunk)) => {
                     rpc.count_rows(chunk.rows);
-                    Some((Ok(chunk.frames), Some(receiver)))
+                    Some((Ok(chunk.frames), Some(listening)))
                 }
-                Some(Item::Failed(error)) => Some((Err(status(&error)), None)),
-                Some(Item::End) => None,
-                None => {
-                    let error = Error::internal("the task that produced a response ended without saying so");
-                    Some((Err(status(&error)), None))
-                }
+                Ok(None) => None,
+                Err(error) => Some((Err(status(&error)), None)),
             }
         }
     });
@@ -65,6 +86,32 @@ pub(super) fn stream_chunks(
             Err(status) => futures::stream::once(async { Err(status) }).boxed(),
         })
         .boxed()
+}
+
+/// The response's end of the channel.
+struct Listening {
+    receiver: mpsc::Receiver<Item>,
+    deadline: Option<Instant>,
+    _guard: Option<DropGuard>,
+}
+
+impl Listening {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        let received = match self.deadline {
+            // The task watches the deadline too, but it may be in a computation that does not return.
+            Some(deadline) => timeout_at(deadline, self.receiver.recv()).await.map_err(|_| {
+                let text = "the query's time was up: the client's deadline, or the setting query-timeout";
+                Error::new(ErrorKind::DeadlineExceeded, text)
+            })?,
+            None => self.receiver.recv().await,
+        };
+        match received {
+            Some(Item::Chunk(chunk)) => Ok(Some(chunk)),
+            Some(Item::Failed(error)) => Err(error),
+            Some(Item::End) => Ok(None),
+            None => Err(Error::internal("the task that produced a response ended without saying so")),
+        }
+    }
 }
 
 async fn produce(chunks: impl Stream<Item = Result<Chunk>>, sender: mpsc::Sender<Item>, patience: Duration) {
@@ -108,7 +155,7 @@ mod tests {
     }
 
     async fn outcome(chunks: impl Stream<Item = Result<Chunk>> + Send + 'static) -> Vec<bool> {
-        let stream = stream_chunks(chunks, Rpc::detached(), Duration::from_secs(60));
+        let stream = stream_chunks(chunks, Rpc::detached(), Duration::from_secs(60), Work::here());
         stream.map(|message| message.is_ok()).collect().await
     }
 
@@ -132,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_loses_its_stream() {
         let endless = futures::stream::repeat_with(|| Ok(chunk()));
-        let mut stream = stream_chunks(endless, Rpc::detached(), Duration::from_millis(20));
+        let mut stream = stream_chunks(endless, Rpc::detached(), Duration::from_millis(20), Work::here());
         stream.next().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         let rest: Vec<_> = stream.collect().await;
@@ -147,7 +194,7 @@ mod tests {
             let _alive = alive;
             std::future::pending::<Result<Chunk>>().await
         });
-        drop(stream_chunks(pending, Rpc::detached(), Duration::from_secs(60)));
+        drop(stream_chunks(pending, Rpc::detached(), Duration::from_secs(60), Work::here()));
         assert_eq!(gone.recv().await, None);
     }
 }

@@ -23,6 +23,14 @@ pub(super) enum Target {
     Query(SqlQuery),
 }
 
+/// Where bytes came from. A command of several words that names no dataset is SQL, however it begins;
+/// a ticket may be the name of a dataset that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Ticket,
+    Command,
+}
+
 /// A SQL text and what its result must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SqlQuery {
@@ -39,7 +47,7 @@ impl Target {
         profile: TypeProfile,
         catalog: &Arc<Catalog>,
     ) -> Result<Self> {
-        Self::of_bytes(&ticket.ticket, profile, catalog).await
+        Self::of_bytes(&ticket.ticket, Reading::Ticket, profile, catalog).await
     }
 
     /// Reads a descriptor: a path names a dataset, a command is read like a ticket.
@@ -50,12 +58,17 @@ impl Target {
     ) -> Result<Self> {
         match descriptor.r#type() {
             DescriptorType::Path => Ok(Self::Dataset(DatasetRef::from_path(&descriptor.path)?)),
-            DescriptorType::Cmd => Self::of_bytes(&descriptor.cmd, profile, catalog).await,
+            DescriptorType::Cmd => Self::of_bytes(&descriptor.cmd, Reading::Command, profile, catalog).await,
             DescriptorType::Unknown => Err(Error::invalid("the descriptor is neither a path nor a command")),
         }
     }
 
-    async fn of_bytes(bytes: &Bytes, profile: TypeProfile, catalog: &Arc<Catalog>) -> Result<Self> {
+    async fn of_bytes(
+        bytes: &Bytes,
+        reading: Reading,
+        profile: TypeProfile,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Self> {
         if let Some(target) = known_message(bytes)? {
             return Ok(target);
         }
@@ -67,7 +80,8 @@ impl Target {
         if let Some(dataset) = existing(text, catalog).await? {
             return Ok(Self::Dataset(dataset));
         }
-        if !looks_like_sql(text) {
+        let words = text.split_whitespace().count();
+        if !looks_like_sql(text) && (reading == Reading::Ticket || words == 1) {
             // Taken for a name: the error of a missing dataset, or of a text that is no name, says so.
             return Ok(Self::Dataset(DatasetRef::in_default(DatasetName::parse(text)?)));
         }

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{
 
 use super::file::HeldFile;
 use super::footer::Footer;
-use super::types::{cast_batch, without_views};
+use super::types::{cast_batch, decodable};
 use crate::error::{Error, Result, contain};
 
 /// A batch aims at this many bytes of Arrow data: large enough to amortise a message, small enough
@@ -27,12 +27,9 @@ pub struct PartScan {
 
 impl PartScan {
     /// Prepares to read all rows of `file`.
-    ///
-    /// Strings that are stored as views are decoded as plain strings and turned back: decoded as
-    /// views, each batch would carry the whole Parquet pages that its views point into.
     pub fn open(file: HeldFile, footer: &Footer) -> Result<Self> {
         let schema = Arc::clone(&footer.schema);
-        let decoded = without_views(&schema);
+        let decoded = decodable(&schema);
         let build = || {
             let mut options = ArrowReaderOptions::new();
             if decoded != *schema {

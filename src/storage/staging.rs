@@ -1,7 +1,7 @@
 //! Writing a Parquet file that nobody sees until it is whole.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,17 +9,22 @@ use std::time::SystemTime;
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter, encode_arrow_schema};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::properties::WriterProperties;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, PageIndexPolicy};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use serde::Deserialize;
 
 use super::area::io_error;
 use super::file::HeldFile;
 use super::footer::{Footer, FooterCache};
 use super::root::{Root, Target};
+use super::types::{cast_batch, decodable, storable};
 use crate::error::{Error, Result, contain};
 
 /// Rows that are handed to the encoder at once: it checks its limits between such slices, so that one
@@ -63,13 +68,12 @@ pub struct StagingOptions {
 }
 
 impl StagingOptions {
-    fn properties(&self) -> WriterProperties {
+    fn properties(&self) -> WriterPropertiesBuilder {
         WriterProperties::builder()
             .set_created_by(concat!("airstrip version ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.codec.compression())
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_max_row_group_bytes(Some(self.row_group_bytes))
-            .build()
     }
 }
 
@@ -78,6 +82,8 @@ impl StagingOptions {
 pub struct StagedFile {
     root: Arc<Root>,
     path: PathBuf,
+    /// The schema that batches are stored in, where it is not their own.
+    stored: Option<SchemaRef>,
     /// `None` once the file is finished.
     writer: Option<ArrowWriter<BufWriter<File>>>,
     rows: u64,
@@ -89,10 +95,11 @@ impl StagedFile {
     pub fn create(root: Arc<Root>, schema: SchemaRef, options: &StagingOptions) -> Result<Self> {
         let (path, file) = root.create_staged()?;
         // From here on the drop removes the file.
-        let mut staged = Self { root, path, writer: None, rows: 0, published: false };
+        let mut staged = Self { root, path, stored: None, writer: None, rows: 0, published: false };
         let sink = BufWriter::with_capacity(1 << 20, file);
-        let writer = ArrowWriter::try_new(sink, schema, Some(options.properties()));
-        staged.writer = Some(writer.map_err(write_error)?);
+        let (writer, stored) = arrow_writer(sink, schema, options.properties()).map_err(write_error)?;
+        staged.writer = Some(writer);
+        staged.stored = stored;
         Ok(staged)
     }
 
@@ -103,7 +110,7 @@ impl StagedFile {
         while offset < batch.num_rows() {
             let length = SLICE_ROWS.min(batch.num_rows() - offset);
             let slice = batch.slice(offset, length);
-            match contain(|| writer.write(&slice)) {
+            match contain(|| write_batch(writer, &slice, self.stored.as_ref())) {
                 Ok(written) => written.map_err(write_error)?,
                 Err(text) => return Err(Error::invalid(format!("cannot store this batch: {text}"))),
             }
@@ -164,6 +171,36 @@ impl Drop for StagedFile {
     }
 }
 
+/// A writer for batches of `schema`, and the schema that they are to be cast to if Parquet cannot hold
+/// theirs. `ARROW:schema` is the batches' own either way, so that a reader gives them back as they came.
+fn arrow_writer<W: Write + Send>(
+    sink: W,
+    schema: SchemaRef,
+    properties: WriterPropertiesBuilder,
+) -> Result<(ArrowWriter<W>, Option<SchemaRef>), ParquetError> {
+    let stored = storable(&schema);
+    if stored == *schema {
+        return Ok((ArrowWriter::try_new(sink, schema, Some(properties.build()))?, None));
+    }
+    let own = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&schema));
+    let properties = properties.set_key_value_metadata(Some(vec![own])).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let stored = Arc::new(stored);
+    let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&stored), options)?;
+    Ok((writer, Some(stored)))
+}
+
+fn write_batch<W: Write + Send>(
+    writer: &mut ArrowWriter<W>,
+    batch: &RecordBatch,
+    stored: Option<&SchemaRef>,
+) -> Result<(), ParquetError> {
+    match stored {
+        Some(stored) => writer.write(&cast_batch(batch, stored)?),
+        None => writer.write(batch),
+    }
+}
+
 /// Fails, naming the column, if Parquet cannot hold a column of `schema` and give it back with the
 /// same type. The proof is to write and read each type once: support differs between the two.
 pub fn check_storable(schema: &Schema) -> Result<()> {
@@ -192,16 +229,21 @@ fn survives(field: &Field) -> Result<(), String> {
         let column = new_null_array(field.data_type(), 1);
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).map_err(|e| e.to_string())?;
         let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).map_err(|e| e.to_string())?;
-        writer.write(&batch).map_err(|e| e.to_string())?;
+        let writer = arrow_writer(&mut bytes, schema, WriterProperties::builder());
+        let (mut writer, stored) = writer.map_err(|e| e.to_string())?;
+        write_batch(&mut writer, &batch, stored.as_ref()).map_err(|e| e.to_string())?;
         writer.close().map_err(|e| e.to_string())?;
-        let reader =
-            ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(|e| e.to_string())?;
-        let schema = Schema::clone(reader.schema());
-        for batch in reader.build().map_err(|e| e.to_string())? {
-            batch.map_err(|e| e.to_string())?;
+        let bytes = Bytes::from(bytes);
+        let stored =
+            ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new()).map_err(|e| e.to_string())?;
+        let stored = Arc::clone(stored.schema());
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(decodable(&stored)));
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
+        for batch in reader.and_then(|reader| reader.build()).map_err(|e| e.to_string())? {
+            let batch = batch.map_err(|e| e.to_string())?;
+            cast_batch(&batch, &stored).map_err(|e| e.to_string())?;
         }
-        Ok(schema)
+        Ok(Schema::clone(&stored))
     };
     let stored = contain(trip).and_then(|result| result)?;
     let stored = stored.field(0).data_type();
@@ -209,7 +251,7 @@ fn survives(field: &Field) -> Result<(), String> {
 }
 
 /// An error of the Parquet writer: the disk's if it carries one, else the data's.
-fn write_error(error: parquet::errors::ParquetError) -> Error {
+fn write_error(error: ParquetError) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = source {
         if let Some(io) = current.downcast_ref::<std::io::Error>() {

@@ -50,6 +50,25 @@ pub fn without_views(schema: &Schema) -> Schema {
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
+/// `schema` as Parquet can hold it: dictionaries of fixed-size binary become the values, since the
+/// writer stores wrong bytes for them and the reader cannot build them. [`cast_batch`] leads both ways.
+pub(super) fn storable(schema: &Schema) -> Schema {
+    let plain = |data_type: &DataType| match data_type {
+        DataType::Dictionary(_, value) if matches!(**value, DataType::FixedSizeBinary(_)) => {
+            Some(value.as_ref().clone())
+        }
+        _ => None,
+    };
+    let fields: Vec<_> = schema.fields().iter().map(|field| rewrite_field(field, &plain)).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+/// `schema` as Parquet's reader should decode it: what is stored, with views as plain strings. Decoded
+/// as views, each batch would carry the whole pages that its views point into.
+pub(super) fn decodable(schema: &Schema) -> Schema {
+    without_views(&storable(schema))
+}
+
 /// The same rows in `schema`: each column cast to its type there, where it has another one.
 pub fn cast_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {

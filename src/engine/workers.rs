@@ -1,0 +1,78 @@
+//! Threads of their own for queries, so that computing never keeps the network waiting.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The stack of a worker. Plans are walked recursively in places that DataFusion does not guard; the
+/// depth limit of SQL is chosen so that this is enough, also without optimisation. Only what is used
+/// takes memory.
+const STACK_BYTES: usize = 64 << 20;
+
+/// A runtime for planning and running queries: one thread a core.
+#[derive(Debug)]
+pub(super) struct Workers {
+    handle: Handle,
+    /// Taken only by the drop.
+    runtime: Option<Runtime>,
+}
+
+impl Workers {
+    pub(super) fn start() -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores.max(2))
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::internal(format!("cannot start the query threads: {error}")))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    /// The runtime, to spawn on.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs `work` on a worker. It is aborted when the caller is dropped; a panic is an internal error.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = AbortOnDropHandle::new(self.handle.spawn(work.in_current_span()));
+        match task.await {
+            Ok(result) => result,
+            Err(join) if join.is_panic() => Err(Error::from_panic(join.into_panic().as_ref())),
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the server is shutting down")),
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // A runtime must not wait for its threads inside of another one, and there is nothing to wait
+        // for: queries change nothing.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let workers = Workers::start().unwrap();
+        let error = workers.run::<()>(async { panic!("a bug") }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(workers.run(async { Ok(1) }).await.unwrap(), 1);
+    }
+}
