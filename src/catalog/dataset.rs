@@ -32,12 +32,13 @@ pub enum Kind {
 pub struct Version(String);
 
 impl Version {
-    /// The version of the content that lies in `files`.
-    pub(super) fn of<'a>(files: impl Iterator<Item = (&'a Path, &'a FileStat)>) -> Self {
+    /// The version of the content that lies in `files` below `base`.
+    pub(super) fn of<'a>(base: &Path, files: impl Iterator<Item = (&'a Path, &'a FileStat)>) -> Self {
         let mut digest = Sha256::new();
         for (path, stat) in files {
-            // The name without the directory, so that a rename of the dataset is no new content.
-            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            // Without the dataset's own name, so that its rename is no new content; with the folders,
+            // since they hold the values of partition columns.
+            let name = path.strip_prefix(base).unwrap_or(path).as_os_str().as_encoded_bytes();
             digest.update((name.len() as u64).to_le_bytes());
             digest.update(name);
             digest.update(stat.identity.to_bytes());
@@ -47,7 +48,7 @@ impl Version {
 
     /// The version of a dataset that is one file, whatever it is called.
     pub(super) fn of_file(stat: &FileStat) -> Self {
-        Self::of(std::iter::once((Path::new(""), stat)))
+        Self::of(Path::new(""), std::iter::once((Path::new(""), stat)))
     }
 
     /// The text.
@@ -103,10 +104,10 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Puts a dataset together from its parts.
+    /// Puts a dataset together from its parts, which lie at or below the path `base`.
     pub(super) fn assemble(
         reference: DatasetRef,
-        kind: Kind,
+        (kind, base): (Kind, &Path),
         declared: Option<SchemaRef>,
         partition_fields: Vec<FieldRef>,
         parts: Vec<PartFile>,
@@ -130,7 +131,7 @@ impl Dataset {
         };
         let version = match (&kind, parts.as_slice()) {
             (Kind::File, [part]) => Version::of_file(&part.stat),
-            _ => Version::of(parts.iter().map(|part| (part.path.as_path(), &part.stat))),
+            _ => Version::of(base, parts.iter().map(|part| (part.path.as_path(), &part.stat))),
         };
         Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, version })
     }

@@ -69,16 +69,13 @@ pub(super) fn schema_of(entry: &Entry) -> Option<SchemaName> {
 
 /// The dataset that an entry of a schema's directory is, if it is one.
 pub(super) fn dataset_of(entry: &Entry) -> Option<(DatasetName, Form)> {
-    // Names that begin with "_" are Hive's and Spark's own: _SUCCESS, _temporary.
-    if entry.name.starts_with('_') {
-        return None;
-    }
     let (stem, form) = match entry.kind {
         EntryKind::File => match entry.name.strip_suffix(FILE) {
             Some(stem) => (stem, Form::File),
             None => (entry.name.strip_suffix(REGISTRATION)?, Form::Registration),
         },
-        EntryKind::Directory if entry.name.ends_with(SCHEMA) => return None,
+        // A schema; or Hive's and Spark's own, such as _temporary.
+        EntryKind::Directory if entry.name.ends_with(SCHEMA) || entry.name.starts_with('_') => return None,
         EntryKind::Directory => match entry.name.strip_suffix(FILE) {
             Some(stem) => (stem, Form::SuffixedDirectory),
             None => (entry.name.as_str(), Form::Directory),

@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue, Statistics, project_schema};
+use datafusion::common::stats::Precision;
+use datafusion::common::{
+    ColumnStatistics, DFSchema, DataFusionError, ScalarValue, Statistics, project_schema,
+};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
@@ -256,13 +259,32 @@ impl SnapshotTable {
         Ok((0..passed.len()).map(|row| passed.is_valid(row) && passed.value(row)).collect())
     }
 
+    /// The statistics of a part's columns, and those of its partition columns: one value for all rows.
+    /// (`PartitionedFile::with_statistics` would say that there are no NULLs among them.)
+    fn with_partitions(&self, mut statistics: Statistics, part: &PartFile) -> Statistics {
+        let rows = statistics.num_rows;
+        statistics.column_statistics.extend(part.partition_values.iter().map(|value| {
+            let known = Precision::Exact(value.clone());
+            match value.is_null() {
+                true => ColumnStatistics { null_count: rows, ..ColumnStatistics::new_unknown() },
+                false => ColumnStatistics {
+                    null_count: Precision::Exact(0),
+                    min_value: known.clone(),
+                    max_value: known,
+                    ..ColumnStatistics::new_unknown()
+                },
+            }
+        }));
+        statistics
+    }
+
     fn file(&self, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
         let statistics = part.statistics(&self.snapshot.dataset.file_schema).map_err(external)?;
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.clone())
             .with_arrow_schema(Arc::clone(&part.footer.schema))
-            .with_extension(held.clone())
-            .with_statistics(Arc::new(statistics));
+            .with_extension(held.clone());
+        file.statistics = Some(Arc::new(self.with_partitions(statistics, part)));
         // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         file.object_meta.last_modified = part.stat.modified().into();
         Ok(file)
@@ -388,7 +410,9 @@ impl AsyncFileReader for HeldReader {
                     )
                 })
             };
-            ranges.iter().map(read).collect()
+            let bytes = ranges.iter().map(read).collect::<Result<_>>()?;
+            file.check_unchanged()?;
+            Ok(bytes)
         };
         async move { blocking(read).await.map_err(parquet_error) }.boxed()
     }

@@ -14,10 +14,12 @@ use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, EntryKind, FooterCache, HeldFile, Part, Root, StagingOptions, list_entries, list_parts,
-    parallel_map,
+    Area, Entry, EntryKind, FooterCache, HeldFile, Part, Root, StagingOptions, has_parts, list_entries,
+    list_parts, parallel_map,
 };
 
+/// What makes a directory a Delta table.
+const DELTA_LOG: &str = "_delta_log";
 /// How often a directory is read again when its files change while it is being opened.
 const ATTEMPTS: usize = 5;
 /// A registration is a path and a schema; more is no registration.
@@ -56,6 +58,15 @@ pub struct Listed {
     form: Form,
 }
 
+/// Whether `dataset` may take `form`: what a listing would read as something else, a schema's folder
+/// say, is not to be reached under a dataset's name either.
+pub(super) fn can_be(dataset: &DatasetRef, form: Form) -> bool {
+    let path = form.path(dataset);
+    let Some(name) = path.file_name().and_then(std::ffi::OsStr::to_str) else { return false };
+    let entry = Entry { name: name.to_owned(), kind: form.entry_kind() };
+    dataset_of(&entry) == Some((dataset.name.clone(), form))
+}
+
 /// Where a dataset was found.
 pub(super) struct Located<'a> {
     pub(super) kind: Kind,
@@ -63,6 +74,24 @@ pub(super) struct Located<'a> {
     pub(super) path: PathBuf,
     file_schema: Option<SchemaRef>,
     partition_fields: Option<Vec<FieldRef>>,
+}
+
+impl Located<'_> {
+    /// Device and inode of the dataset's directory, if it is one.
+    fn directory(&self) -> Option<(u64, u64)> {
+        use cap_std::fs::MetadataExt;
+        let metadata = self.area.dir().metadata(&self.path).ok()?;
+        metadata.is_dir().then(|| (metadata.dev(), metadata.ino()))
+    }
+
+    /// Fails if the directory is another one than `before`: its parts were listed in one and opened in
+    /// the other.
+    fn check_same(&self, dataset: &DatasetRef, before: Option<(u64, u64)>) -> Result<()> {
+        if before.is_none() || self.directory() == before {
+            return Ok(());
+        }
+        Err(Error::not_found(format!("dataset {dataset} is being replaced; try again")))
+    }
 }
 
 impl Catalog {
@@ -96,6 +125,10 @@ impl Catalog {
         let mut found = BTreeMap::new();
         for entry in list_entries(self.root.area(), &schema_dir(schema))? {
             if let Some((name, form)) = dataset_of(&entry) {
+                let path = || schema_dir(schema).join(&entry.name);
+                if entry.kind == EntryKind::Directory && !self.is_dataset_dir(&path()) {
+                    continue;
+                }
                 let visible = found.entry(name).or_insert(form);
                 *visible = form.min(*visible);
             }
@@ -106,21 +139,23 @@ impl Catalog {
 
     /// What a listed dataset holds: [`describe`](Self::describe) without looking it up again.
     pub fn describe_listed(&self, listed: &Listed) -> Result<Dataset> {
-        let located = self.locate_form(&listed.reference, listed.form)?;
-        retry_changes(|| self.describe_located(&listed.reference, &located))
+        retry_changes(|| {
+            let located = self.locate_form(&listed.reference, listed.form)?;
+            self.describe_located(&listed.reference, &located)
+        })
     }
 
     /// What `dataset` holds. Reads footers that the cache lacks and holds nothing open.
     pub fn describe(&self, dataset: &DatasetRef) -> Result<Dataset> {
-        let located = self.locate(dataset)?;
-        retry_changes(|| self.describe_located(dataset, &located))
+        retry_changes(|| self.describe_located(dataset, &self.locate(dataset)?))
     }
 
     /// `dataset` with its files open: what the caller reads from it stays the same, whatever happens
     /// to the names meanwhile.
     pub fn snapshot(&self, dataset: &DatasetRef) -> Result<Snapshot> {
-        let located = self.locate(dataset)?;
         retry_changes(|| {
+            let located = self.locate(dataset)?;
+            let before = located.directory();
             let (paths, partitions) = self.files(&located)?;
             let opened = parallel_map(&paths, |path| {
                 let file = located.area.hold(path)?;
@@ -135,6 +170,7 @@ impl Catalog {
                 files.push(file);
             }
             let dataset = self.assemble(dataset, &located, partitions.fields, parts)?;
+            located.check_same(&dataset.reference, before)?;
             Ok(Snapshot { dataset, files })
         })
     }
@@ -149,7 +185,7 @@ impl Catalog {
         let stats = paths.iter().map(|path| located.area.stat(path)).collect::<Result<Vec<_>>>()?;
         Ok(match (&located.kind, stats.as_slice()) {
             (Kind::File, [stat]) => Version::of_file(stat),
-            _ => Version::of(paths.iter().map(PathBuf::as_path).zip(&stats)),
+            _ => Version::of(&located.path, paths.iter().map(PathBuf::as_path).zip(&stats)),
         })
     }
 
@@ -197,12 +233,24 @@ impl Catalog {
     pub(super) fn forms(&self, dataset: &DatasetRef) -> Vec<Form> {
         let dir = self.root.area().dir();
         let is_there = |form: &Form| {
-            dir.metadata(form.path(dataset)).is_ok_and(|metadata| match form.entry_kind() {
+            let path = form.path(dataset);
+            dir.metadata(&path).is_ok_and(|metadata| match form.entry_kind() {
                 EntryKind::File => metadata.is_file(),
-                EntryKind::Directory => metadata.is_dir(),
+                EntryKind::Directory => metadata.is_dir() && self.is_dataset_dir(&path),
             })
         };
-        Form::ALL.into_iter().filter(is_there).collect()
+        Form::ALL.into_iter().filter(|form| can_be(dataset, *form) && is_there(form)).collect()
+    }
+
+    /// Whether the directory at `path` is a Delta table.
+    pub(super) fn is_delta(&self, path: &Path) -> bool {
+        self.root.area().dir().is_dir(path.join(DELTA_LOG))
+    }
+
+    /// Whether a directory is a dataset: it has Parquet, or is a Delta table. Any other is none of our
+    /// business, and must not be replaced or dropped.
+    fn is_dataset_dir(&self, path: &Path) -> bool {
+        self.is_delta(path) || has_parts(self.root.area(), path)
     }
 
     /// The lock that writers of `dataset` hold while they publish.
@@ -243,9 +291,7 @@ impl Catalog {
         let plain = |kind, path| Located { kind, area, path, file_schema: None, partition_fields: None };
         match form {
             Form::File => Ok(plain(Kind::File, path)),
-            Form::Directory | Form::SuffixedDirectory if area.dir().is_dir(path.join("_delta_log")) => {
-                Ok(plain(Kind::Delta, path))
-            }
+            Form::Directory | Form::SuffixedDirectory if self.is_delta(&path) => Ok(plain(Kind::Delta, path)),
             Form::Directory | Form::SuffixedDirectory => Ok(plain(Kind::Directory, path)),
             Form::Registration => self.locate_registered(&path),
         }
@@ -262,7 +308,7 @@ impl Catalog {
         )?;
         let registration = Registration::parse(&text)?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;
-        if area.dir().is_dir(inner.join("_delta_log")) {
+        if area.dir().is_dir(inner.join(DELTA_LOG)) {
             return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));
         }
         Ok(Located {
@@ -280,7 +326,7 @@ impl Catalog {
         if area.dir().metadata(&inner).is_err() {
             return Err(Error::not_found(format!("there is no file or directory {path}")));
         }
-        if area.dir().is_dir(inner.join("_delta_log")) {
+        if area.dir().is_dir(inner.join(DELTA_LOG)) {
             return Err(Error::unimplemented(format!(
                 "{path} is a Delta table; only Parquet can be registered"
             )));
@@ -291,6 +337,7 @@ impl Catalog {
 
     /// The dataset that `located` is, under the name `dataset`.
     pub(super) fn describe_located(&self, dataset: &DatasetRef, located: &Located<'_>) -> Result<Dataset> {
+        let before = located.directory();
         let (paths, partitions) = self.files(located)?;
         let footers = parallel_map(&paths, |path| self.footers.at(located.area, path));
         let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
@@ -298,6 +345,7 @@ impl Catalog {
             Ok(PartFile { path, stat, footer, partition_values: values })
         });
         let parts = parts.collect::<Result<_>>()?;
+        located.check_same(dataset, before)?;
         self.assemble(dataset, located, partitions.fields, parts)
     }
 
@@ -327,7 +375,8 @@ impl Catalog {
             return Err(delta(dataset));
         }
         let declared = located.file_schema.clone();
-        Dataset::assemble(dataset.clone(), located.kind.clone(), declared, partition_fields, parts)
+        let place = (located.kind.clone(), located.path.as_path());
+        Dataset::assemble(dataset.clone(), place, declared, partition_fields, parts)
     }
 }
 

@@ -6,10 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 
-use super::dataset::{Dataset, Kind, Version};
+use super::dataset::{Dataset, Version};
 use super::layout::Form;
 use super::name::DatasetRef;
-use super::store::{Catalog, delta};
+use super::store::{Catalog, can_be, delta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::{StagedFile, Target, check_storable};
@@ -114,12 +114,19 @@ impl Upload {
 
 impl Catalog {
     fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<()> {
-        let exists = self.exists(dataset);
-        if exists && self.kind(dataset).is_ok_and(|kind| kind == Kind::Delta) {
+        let forms = self.forms(dataset);
+        if forms.iter().any(|form| self.is_delta(&form.path(dataset))) {
             return Err(delta(dataset));
         }
-        if exists && options.mode == PutMode::Create {
+        if !forms.is_empty() && options.mode == PutMode::Create {
             return Err(already_exists(dataset));
+        }
+        let path = Form::File.path(dataset);
+        if self.root.area().dir().is_dir(&path) && !forms.contains(&Form::SuffixedDirectory) {
+            let path = path.display();
+            return Err(Error::precondition(format!(
+                "{path} is a directory without Parquet files, which an upload does not replace"
+            )));
         }
         options.if_version.as_deref().map_or(Ok(()), |wanted| self.check_version(dataset, wanted))
     }
@@ -180,6 +187,9 @@ impl Catalog {
         };
         if self.exists(to) {
             return Err(already_exists(to));
+        }
+        if !can_be(to, form) {
+            return Err(Error::invalid(format!("a dataset that is a directory cannot be called {to}")));
         }
         self.root.publish(&form.path(dataset), &form.path(to), Target::MustBeNew)?;
         Ok(self.version(to).ok())

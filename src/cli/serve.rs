@@ -75,7 +75,11 @@ async fn announce(listener: &TcpListener, catalog: &Arc<Catalog>) -> Result<()> 
     }
     let counting = Arc::clone(catalog);
     let count = blocking(move || {
-        counting.schemas()?.iter().map(|schema| Ok(counting.list(schema)?.len())).sum::<Result<usize>>()
+        Ok(counting
+            .schemas()?
+            .iter()
+            .map(|schema| counting.list(schema).map_or(0, |all| all.len()))
+            .sum::<usize>())
     });
     let count = count.await?;
     let root = catalog.root().area().path().display();

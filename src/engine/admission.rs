@@ -19,6 +19,10 @@ pub struct AdmissionOptions {
     pub patience: Duration,
 }
 
+/// The right to run one query, for as long as it lives.
+#[derive(Debug)]
+pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
+
 /// Lets queries in, first come, first served.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -33,14 +37,16 @@ impl Admission {
     }
 
     /// Waits for a turn. The query runs as long as the permit lives.
-    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit> {
+    pub(super) async fn enter(&self) -> Result<Permit> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
-            return Ok(permit);
+            return Ok(Permit(permit));
         }
         let _place = Place::take(&self.waiting, self.options.waiting)?;
         let turn = tokio::time::timeout(self.options.patience, Arc::clone(&self.running).acquire_owned());
         match turn.await {
-            Ok(permit) => permit.map_err(|_| Error::internal("the admission semaphore is closed")),
+            Ok(permit) => {
+                permit.map(Permit).map_err(|_| Error::internal("the admission semaphore is closed"))
+            }
             Err(_) => Err(Error::exhausted(format!(
                 "{} queries run already and none ended within {} s (the settings max-queries and queue-timeout)",
                 self.options.running,

@@ -45,6 +45,14 @@ fn arrow_kind(error: &ArrowError) -> (ErrorKind, String) {
     let kind = match error {
         ArrowError::MemoryError(_) | ArrowError::OffsetOverflowError(_) => ErrorKind::ResourceExhausted,
         ArrowError::ParquetError(_) => ErrorKind::DataLoss,
+        // DataFusion reports the limit on spilling so; the kind of the inner error says what it is.
+        ArrowError::IoError(text, io)
+            if io.kind() == std::io::ErrorKind::StorageFull
+                || text.contains("during the spilling process") =>
+        {
+            let text = format!("{text} (the setting spill-limit)");
+            return (ErrorKind::ResourceExhausted, text);
+        }
         ArrowError::NotYetImplemented(_) => ErrorKind::Unimplemented,
         ArrowError::IoError(..) | ArrowError::IpcError(_) | ArrowError::ExternalError(_) => {
             ErrorKind::Internal

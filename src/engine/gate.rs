@@ -7,7 +7,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
-use super::limits::{MAX_PLAN_NODES, SqlLimits, check_limits};
+use super::limits::{MAX_PLAN_NODES, SqlLimits, check_limits, check_relations};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Parses `sql` into its one read-only statement.
@@ -44,14 +44,12 @@ fn check_statement(statement: &Statement) -> Result<()> {
     let refused = match statement {
         Statement::Explain(explain) => return check_statement(&explain.statement),
         Statement::Statement(statement) => match statement.as_ref() {
-            SqlStatement::Query(_)
-            | SqlStatement::ShowTables { .. }
+            SqlStatement::Query(_) | SqlStatement::Explain { .. } => return check_relations(statement),
+            SqlStatement::ShowTables { .. }
             | SqlStatement::ShowColumns { .. }
             | SqlStatement::ShowVariable { .. }
             | SqlStatement::ShowFunctions { .. }
-            | SqlStatement::ExplainTable { .. }
-            // What stands inside is planned too, and meets the plan gate.
-            | SqlStatement::Explain { .. } => return Ok(()),
+            | SqlStatement::ExplainTable { .. } => return Ok(()),
             SqlStatement::Insert(_)
             | SqlStatement::Update(_)
             | SqlStatement::Delete(_)

@@ -1,5 +1,9 @@
 //! How long and how deep a SQL text may be, found out before anything recursive looks at it.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement, Visit, Visitor, visit_relations};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -15,9 +19,76 @@ pub struct SqlLimits {
     pub depth: usize,
 }
 
-/// The most nodes that a plan may have: a chain of CTEs that each use the one before twice doubles
-/// the plan with every line of SQL.
+/// The most nodes that a plan may have.
 pub(super) const MAX_PLAN_NODES: usize = 50_000;
+/// The most tables that a statement may read, CTEs written out: a chain of CTEs that each use the one
+/// before twice doubles with every line of SQL, and so does the time to plan it.
+const MAX_RELATIONS: u64 = 500;
+
+/// Fails if `statement` reads more than [`MAX_RELATIONS`] tables once its CTEs are written out. An
+/// upper bound: CTEs of one name in different places count as one that reads what they read together.
+pub(super) fn check_relations(statement: &SqlStatement) -> Result<()> {
+    let mut ctes = Ctes::default();
+    let _ = statement.visit(&mut ctes);
+    let total = relations_of(statement).iter().fold(0_u64, |sum, name| {
+        let size = ctes.size(name, &mut Vec::new());
+        sum.saturating_add(size)
+    });
+    if total <= MAX_RELATIONS {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the statement reads more than {MAX_RELATIONS} tables once its CTEs are written out; store steps \
+         that are used often as datasets"
+    )))
+}
+
+/// The tables that each CTE names, by the CTE's name.
+#[derive(Default)]
+struct Ctes {
+    reads: HashMap<String, Vec<String>>,
+    sizes: HashMap<String, u64>,
+}
+
+impl Ctes {
+    /// Tables that `name` stands for: itself, if it is no CTE, or one inside of itself (recursion).
+    fn size(&mut self, name: &str, inside: &mut Vec<String>) -> u64 {
+        if let Some(known) = self.sizes.get(name) {
+            return *known;
+        }
+        if inside.iter().any(|outer| outer == name) || !self.reads.contains_key(name) {
+            return 1;
+        }
+        inside.push(name.to_owned());
+        let reads = self.reads.get(name).cloned().unwrap_or_default();
+        let size = reads.iter().fold(1_u64, |sum, read| sum.saturating_add(self.size(read, inside)));
+        inside.pop();
+        self.sizes.insert(name.to_owned(), size);
+        size
+    }
+}
+
+impl Visitor for Ctes {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let name = cte.alias.name.value.to_lowercase();
+            self.reads.entry(name).or_default().extend(relations_of(&cte.query));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names of the tables in `node`, each as often as it stands there.
+fn relations_of(node: &impl Visit) -> Vec<String> {
+    let mut names = Vec::new();
+    let _ = visit_relations(node, |name| {
+        names.push(name.to_string().to_lowercase());
+        ControlFlow::<()>::Continue(())
+    });
+    names
+}
 
 /// Fails if `sql` is longer or deeper than `limits` allow.
 ///
@@ -50,7 +121,15 @@ fn depth(tokens: &[Token]) -> usize {
     let (mut sum, mut deepest) = (0, 0);
     for token in tokens {
         match token {
-            Token::LParen | Token::LBracket | Token::LBrace => chains.push(0),
+            Token::LParen | Token::LBrace => chains.push(0),
+            Token::LBracket => {
+                // A subscript makes what stands before it deeper, besides what it holds.
+                if let Some(chain) = chains.last_mut() {
+                    *chain += 1;
+                    sum += 1;
+                }
+                chains.push(0);
+            }
             Token::RParen | Token::RBracket | Token::RBrace => {
                 if chains.len() > 1 {
                     sum -= chains.pop().unwrap_or(0);
@@ -87,6 +166,11 @@ fn links(token: &Token) -> bool {
                 | Keyword::LIKE
                 | Keyword::ILIKE
                 | Keyword::BETWEEN
+                | Keyword::SIMILAR
+                | Keyword::RLIKE
+                | Keyword::REGEXP
+                | Keyword::OVERLAPS
+                | Keyword::OPERATOR
                 | Keyword::CASE
                 | Keyword::COLLATE
                 | Keyword::AT
@@ -112,6 +196,8 @@ fn links(token: &Token) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::parser::Parser;
+
     use super::*;
 
     fn depth_of(sql: &str) -> usize {
@@ -128,6 +214,30 @@ mod tests {
         assert!(depth_of(&format!("select {} 1", "not ".repeat(300))) >= 300);
         let list = vec!["1+1"; 10_000].join(",");
         assert!(depth_of(&format!("select {list}")) < 10);
+    }
+
+    fn relations(sql: &str) -> Result<()> {
+        let statements = Parser::parse_sql(&GenericDialect {}, sql).unwrap();
+        check_relations(&statements[0])
+    }
+
+    #[test]
+    fn ctes_count_as_often_as_they_are_used() {
+        let mut doubling = "with c0 as (select 1 as a)".to_owned();
+        for line in 1..40 {
+            doubling += &format!(", c{line} as (select * from c{0} a, c{0} b)", line - 1);
+        }
+        assert!(relations(&format!("{doubling} select * from c5")).is_err());
+        assert!(relations(&format!("select 1 from (select 2){}", ", t".repeat(600))).is_err());
+        let linear: Vec<_> =
+            (1..200).map(|line| format!("c{line} as (select * from c{})", line - 1)).collect();
+        assert!(
+            relations(&format!("with c0 as (select 1), {} select * from c20", linear[..20].join(",")))
+                .is_ok()
+        );
+        let recursive =
+            "with recursive r as (select 1 as n union all select n + 1 from r where n < 9) table r";
+        assert!(relations(&recursive.replace("table r", "select * from r")).is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod query;
 mod session;
 mod workers;
 
-pub use admission::AdmissionOptions;
+pub use admission::{AdmissionOptions, Permit};
 pub use input::InputTable;
 pub use limits::SqlLimits;
 pub use output::TypeProfile;

@@ -15,10 +15,10 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{Stream, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::admission::Permit;
 use super::gate;
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
@@ -46,7 +46,10 @@ impl Engine {
     ) -> Result<Query> {
         let planner = Planner { limits: self.sql, session: self.session(extra) };
         let sql = sql.to_owned();
-        let planning = self.workers.run(async move { planner.plan(&sql, profile).await });
+        let planning = async {
+            let _turn = self.planning.acquire().await;
+            self.workers.run(async move { planner.plan(&sql, profile).await }).await
+        };
         timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
     }
 
@@ -57,11 +60,13 @@ impl Engine {
         self.workers.run(async move { planner.reads_table(&sql, table) }).await
     }
 
-    /// Waits for the query's turn, then starts it. `deadline` holds for the waiting and for every
-    /// batch up to the last.
-    pub async fn run(&self, query: Query, deadline: Instant) -> Result<QueryStream> {
-        let permit =
-            timeout_at(deadline, self.admission.enter()).await.map_err(|_| deadline_exceeded())??;
+    /// Waits for the turn of a query. To be done before it is planned: planning opens its files.
+    pub async fn admit(&self, deadline: Instant) -> Result<Permit> {
+        timeout_at(deadline, self.admission.enter()).await.map_err(|_| deadline_exceeded())?
+    }
+
+    /// Starts a query. `deadline` holds for every batch up to the last.
+    pub async fn run(&self, query: Query, permit: Permit, deadline: Instant) -> Result<QueryStream> {
         let Query { plan, context, output, .. } = query;
         // Operators start tasks as soon as they are executed: on the workers, not here.
         let batches = self.workers.run(async move { Ok(execute_stream(plan, context)?) }).await?;
@@ -134,7 +139,7 @@ pub struct QueryStream {
     batches: Option<SendableRecordBatchStream>,
     output: Output,
     deadline: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl QueryStream {

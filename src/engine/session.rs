@@ -16,6 +16,7 @@ use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
 use super::limits::SqlLimits;
@@ -25,6 +26,9 @@ use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
+
+/// Planning computes without pause, so more than a few at once only take turns; each opens files.
+const PLANNED_AT_ONCE: usize = 8;
 
 /// The engine's settings.
 #[derive(Debug, Clone)]
@@ -49,6 +53,8 @@ pub struct Engine {
     pub(super) admission: Admission,
     pub(super) sql: SqlLimits,
     pub(super) workers: Workers,
+    /// Statements that are planned at once, for a query or just for its schema.
+    pub(super) planning: Semaphore,
 }
 
 impl Engine {
@@ -61,7 +67,8 @@ impl Engine {
             .with_default_features()
             .build();
         let admission = Admission::new(options.admission);
-        Ok(Self { catalog, base, admission, sql: options.sql, workers: Workers::start()? })
+        let planning = Semaphore::new(PLANNED_AT_ONCE);
+        Ok(Self { catalog, base, admission, sql: options.sql, workers: Workers::start()?, planning })
     }
 
     /// The runtime that queries run on: a [`QueryStream`](super::QueryStream) is to be polled there.

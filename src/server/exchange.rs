@@ -45,8 +45,9 @@ impl Handler {
         {
             extra.insert(INPUT.to_owned(), InputTable::table(schema, batches(receiver))?);
         }
+        let permit = self.engine.admit(deadline).await?;
         let planned = self.engine.plan(&query.sql, query.profile, extra, deadline).await?;
-        self.stream_query(planned, deadline, rpc).await
+        self.stream_query(planned, permit, deadline, rpc).await
     }
 }
 

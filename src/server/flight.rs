@@ -65,7 +65,8 @@ impl FlightService for Handler {
         let token = bearer(request.metadata());
         let mut messages = request.into_inner();
         // Zero messages, an empty one, or one with credentials: all are fine.
-        let first = messages.next().await.transpose()?;
+        let first = tokio::time::timeout(self.options.idle_timeout, messages.next()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no handshake came"))?.transpose()?;
         let answer = first.map(|first| {
             Ok(HandshakeResponse { protocol_version: first.protocol_version, ..Default::default() })
         });

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow_flight::FlightData;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 
 use crate::error::{Error, Result};
+use crate::storage::{cast_batch, without_views};
 
 /// No message is larger, unless a single row is: the receive limit that gRPC clients have by default.
 pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -23,8 +25,12 @@ pub(super) struct FrameEncoder {
     tracker: DictionaryTracker,
     context: IpcWriteContext,
     options: IpcWriteOptions,
-    /// What the stream needs at its end if it had no batch: see [`finish`](FrameEncoder::finish).
-    unopened: Option<SchemaRef>,
+    schema: SchemaRef,
+    /// The schema without views, where it has some. A view drags along the whole buffers that it points
+    /// into, whatever the slice; so each piece makes a detour over plain types, which leaves them behind.
+    plain: Option<SchemaRef>,
+    /// Whether dictionaries are still to be sent: see [`finish`](FrameEncoder::finish).
+    unopened: bool,
 }
 
 /// Messages that belong together, and the rows that they carry.
@@ -42,7 +48,9 @@ impl FrameEncoder {
             tracker: DictionaryTracker::new(false),
             context: IpcWriteContext::default(),
             options: IpcWriteOptions::default(),
-            unopened: has_dictionaries(schema).then(|| Arc::clone(schema)),
+            schema: Arc::clone(schema),
+            plain: Some(without_views(schema)).filter(|plain| *plain != **schema).map(Arc::new),
+            unopened: has_dictionaries(schema),
         };
         let schema = encoder.generator.schema_to_bytes_with_dictionary_tracker(
             schema,
@@ -55,44 +63,62 @@ impl FrameEncoder {
     /// What is to be sent after the last batch. Arrow C++ wants every dictionary of the schema before
     /// it takes the end of a stream, so one without batches ends with an empty batch.
     pub(super) fn finish(&mut self) -> Result<Option<Chunk>> {
-        let Some(schema) = self.unopened.take() else { return Ok(None) };
+        if !std::mem::take(&mut self.unopened) {
+            return Ok(None);
+        }
         let mut chunk = Chunk::default();
-        self.encode_piece(&RecordBatch::new_empty(schema), &mut chunk)?;
+        self.encode_piece(&RecordBatch::new_empty(Arc::clone(&self.schema)), usize::MAX, &mut chunk)?;
         Ok(Some(chunk))
     }
 
     /// The messages of `batch`.
     pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<Chunk> {
         if batch.num_rows() > 0 {
-            self.unopened = None;
+            self.unopened = false;
         }
         let mut chunk = Chunk { frames: Vec::new(), rows: batch.num_rows() as u64 };
-        let bytes: usize = batch.columns().iter().map(|column| slice_bytes(column)).sum();
+        let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
+        let plain = plain.map_err(|error| unencodable(&error))?;
+        let columns = plain.as_ref().unwrap_or(batch).columns();
+        let bytes: usize = columns.iter().map(|column| slice_bytes(column)).sum();
         let pieces = bytes.div_ceil(BODY_TARGET).clamp(1, batch.num_rows().max(1));
         let rows = batch.num_rows().div_ceil(pieces).max(1);
         let mut offset = 0;
         while offset < batch.num_rows() {
             let length = rows.min(batch.num_rows() - offset);
-            self.encode_piece(&batch.slice(offset, length), &mut chunk)?;
+            self.encode_piece(&batch.slice(offset, length), usize::MAX, &mut chunk)?;
             offset += length;
         }
         Ok(chunk)
     }
 
-    /// Encodes a piece; rows of very different sizes can make it too large: then its halves.
-    fn encode_piece(&mut self, piece: &RecordBatch, chunk: &mut Chunk) -> Result<()> {
-        let encoded = self.generator.encode(piece, &mut self.tracker, &self.options, &mut self.context);
-        let (dictionaries, batch) =
-            encoded.map_err(|error| Error::internal(format!("cannot encode a batch: {error}")))?;
+    /// Encodes a piece. Rows of very different sizes can make it too large: then its halves, unless it
+    /// is hardly smaller than the `whole` that it is a half of, and cutting does not help.
+    fn encode_piece(&mut self, piece: &RecordBatch, whole: usize, chunk: &mut Chunk) -> Result<()> {
+        let compact = self.plain.as_ref().map(|plain| cast_batch(&cast_batch(piece, plain)?, &self.schema));
+        let compact = compact.transpose().map_err(|error| unencodable(&error))?;
+        let encoded = self.generator.encode(
+            compact.as_ref().unwrap_or(piece),
+            &mut self.tracker,
+            &self.options,
+            &mut self.context,
+        );
+        let (dictionaries, batch) = encoded.map_err(|error| unencodable(&error))?;
         chunk.frames.extend(dictionaries.into_iter().map(frame));
-        if batch.arrow_data.len() > BODY_LIMIT && piece.num_rows() > 1 {
+        let bytes = batch.arrow_data.len();
+        if bytes > BODY_LIMIT && piece.num_rows() > 1 && bytes < whole / 10 * 9 {
+            drop((batch, compact));
             let half = piece.num_rows() / 2;
-            self.encode_piece(&piece.slice(0, half), chunk)?;
-            return self.encode_piece(&piece.slice(half, piece.num_rows() - half), chunk);
+            self.encode_piece(&piece.slice(0, half), bytes, chunk)?;
+            return self.encode_piece(&piece.slice(half, piece.num_rows() - half), bytes, chunk);
         }
         chunk.frames.push(frame(batch));
         Ok(())
     }
+}
+
+fn unencodable(error: &ArrowError) -> Error {
+    Error::internal(format!("cannot encode a batch: {error}"))
 }
 
 fn has_dictionaries(schema: &Schema) -> bool {
@@ -110,7 +136,7 @@ fn frame(encoded: EncodedData) -> FlightData {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, StringArray};
+    use arrow::array::{DictionaryArray, StringArray, StringViewArray};
     use arrow::datatypes::Int8Type;
 
     use super::*;
@@ -141,6 +167,19 @@ mod tests {
         let (frames, decoded) = round_trip(&[batch.clone()]);
         assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
         assert_eq!(rows(&decoded), batch);
+    }
+
+    #[test]
+    fn views_are_cut_like_plain_strings() {
+        let text = "a string that is too long to be held inside of its view".repeat(4);
+        let column = StringViewArray::from_iter_values((0..60_000).map(|_| &text));
+        let batch = RecordBatch::try_from_iter([("v", Arc::new(column) as _)]).unwrap();
+        let (frames, decoded) = round_trip(&[batch.clone()]);
+        assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
+        let sent: usize = frames.iter().map(|frame| frame.data_body.len()).sum();
+        assert!(sent < 60_000 * (text.len() + 32), "{sent} bytes were sent");
+        assert_eq!(decoded.iter().map(RecordBatch::num_rows).sum::<usize>(), 60_000);
+        assert_eq!(decoded[0].schema(), batch.schema());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::respond::{Responses, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::target::{SqlQuery, Target, check_schema_digest};
 use crate::catalog::{DatasetRef, RawScan};
-use crate::engine::{Query, QueryStream};
+use crate::engine::{Permit, Query, QueryStream};
 use crate::error::Result;
 use crate::storage::blocking;
 
@@ -35,19 +35,21 @@ impl Handler {
 
     async fn get_query(&self, query: &SqlQuery, rpc: Rpc) -> Result<Responses<FlightData>> {
         let deadline = rpc.deadline(self.options.query_timeout);
+        let permit = self.engine.admit(deadline).await?;
         let planned = self.plan(query, deadline).await?;
-        self.stream_query(planned, deadline, rpc).await
+        self.stream_query(planned, permit, deadline, rpc).await
     }
 
     /// Runs a query on the engine's threads and streams its result.
     pub(super) async fn stream_query(
         &self,
         query: Query,
+        permit: Permit,
         deadline: Instant,
         rpc: Rpc,
     ) -> Result<Responses<FlightData>> {
         let guard = query.cancel_guard();
-        let stream = self.engine.run(query, deadline).await?;
+        let stream = self.engine.run(query, permit, deadline).await?;
         let work = Work::query(self.engine.runtime().clone(), deadline, guard);
         Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout, work))
     }

@@ -13,11 +13,13 @@ use super::rpc::Rpc;
 use super::status::status;
 use super::target::{SqlQuery, Target, dataset_ticket, query_ticket};
 use crate::catalog::{Catalog, Dataset, Listed, ipc_schema};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, contain};
 use crate::storage::{blocking, parallel_map};
 
 /// Datasets that are described between two messages of a listing.
 const LISTED_AT_ONCE: usize = 256;
+/// The longest glob: what it compiles to grows with it.
+const MAX_GLOB_BYTES: usize = 1024;
 
 impl Handler {
     /// The FlightInfo of what a descriptor asks for; it carries the descriptor back.
@@ -112,7 +114,10 @@ impl Handler {
 fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>> {
     let mut found = Vec::new();
     for schema in catalog.schemas()? {
-        found.extend(catalog.list(&schema)?);
+        match catalog.list(&schema) {
+            Ok(listed) => found.extend(listed),
+            Err(error) => tracing::warn!(schema = schema.as_str(), %error, "left out of the listing"),
+        }
     }
     if let Some(glob) = glob {
         // Both spellings of a name match, as they do everywhere.
@@ -139,9 +144,12 @@ fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {
     if pattern.is_empty() {
         return Ok(None);
     }
-    let glob = GlobBuilder::new(pattern).build();
-    let glob = glob.map_err(|error| Error::invalid(format!("the criteria are no glob: {error}")))?;
-    Ok(Some(glob.compile_matcher()))
+    if pattern.len() > MAX_GLOB_BYTES {
+        return Err(Error::invalid(format!("the criteria are longer than {MAX_GLOB_BYTES} bytes")));
+    }
+    let no_glob = |why: String| Error::invalid(format!("the criteria are no glob: {why}"));
+    let glob = GlobBuilder::new(pattern).build().map_err(|error| no_glob(error.to_string()))?;
+    contain(|| glob.compile_matcher()).map(Some).map_err(no_glob)
 }
 
 fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[String]) -> FlightInfo {

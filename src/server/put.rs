@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, PutResult};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,9 +18,7 @@ use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
 use super::status::status;
-use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
-use crate::engine::TypeProfile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -65,16 +64,16 @@ struct Put {
 impl Put {
     async fn run(mut self) -> Result<PutResult> {
         let descriptor = self.receiver.descriptor().await?;
-        let catalog = self.handler.engine.catalog();
-        let target = Target::of_descriptor(&descriptor, TypeProfile::default(), catalog).await?;
-        self.rpc.about(&target.describe());
-        let Target::Dataset(dataset) = target else {
+        if descriptor.r#type() != DescriptorType::Path {
             return Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)"));
-        };
+        }
+        let dataset = DatasetRef::from_path(&descriptor.path)?;
+        self.rpc.about(&dataset.to_string());
         let Some(schema) = self.receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
-        let (catalog, to, options) = (Arc::clone(catalog), dataset.clone(), self.options.clone());
+        let (catalog, to, options) =
+            (Arc::clone(self.handler.engine.catalog()), dataset.clone(), self.options.clone());
         let upload = blocking(move || Upload::begin(catalog, to, schema, options)).await?;
         let upload = self.store(upload).await?;
         // Only here, after the stream's true end, does anything become visible.

@@ -1,6 +1,7 @@
 //! A client's stream of Flight messages, decoded with distrust.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,22 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_flight::utils::flight_data_to_arrow_batch;
 use arrow_flight::{FlightData, FlightDescriptor};
-use arrow_ipc::{Message, MessageHeader, RecordBatch as IpcBatch};
+use arrow_ipc::{CompressionType, FieldNode, Message, MessageHeader, RecordBatch as IpcBatch};
 use bytes::Bytes;
 use futures::StreamExt;
+use lz4_flex::frame::FrameDecoder;
 use tonic::Streaming;
 
 use super::rpc::Rpc;
 use crate::error::{Error, ErrorKind, Result, contain};
+use crate::storage::blocking;
 
 /// Rows that a message may claim however few bytes it has: columns of type Null have none.
 const FREE_ROWS: u64 = 1 << 20;
+/// The most bytes of a message that a runtime thread decodes itself.
+const DECODED_INLINE: usize = 256 << 10;
+/// The most bytes that a compressed message may hold.
+const MAX_DECOMPRESSED: u64 = 1 << 30;
 
 /// What arrived: a batch, metadata of the application's, or both.
 pub(super) struct Received {
@@ -69,9 +76,16 @@ impl Receiver {
         loop {
             let Some(message) = self.message().await? else { return Ok(None) };
             let app_metadata = message.app_metadata.clone();
-            let batch = match &mut self.decoder {
-                _ if message.data_header.is_empty() => None,
-                Some(decoder) => decoder.decode(&message)?,
+            let batch = match self.decoder.take() {
+                decoder if message.data_header.is_empty() => {
+                    self.decoder = decoder;
+                    None
+                }
+                Some(decoder) => {
+                    let (decoder, batch) = decode(decoder, message).await?;
+                    self.decoder = Some(decoder);
+                    batch
+                }
                 None => return Err(Error::invalid("a batch came before the schema")),
             };
             if let Some(batch) = &batch {
@@ -94,6 +108,19 @@ impl Receiver {
             )),
         }
     }
+}
+
+/// Decodes a message; a large one on a thread for blocking work, so that nobody else has to wait.
+async fn decode(mut decoder: Decoder, message: FlightData) -> Result<(Decoder, Option<RecordBatch>)> {
+    if message.data_body.len() < DECODED_INLINE {
+        let batch = decoder.decode(&message)?;
+        return Ok((decoder, batch));
+    }
+    blocking(move || {
+        let batch = decoder.decode(&message)?;
+        Ok((decoder, batch))
+    })
+    .await
 }
 
 /// The error of a request's stream: a message over the limit is the client's to mend, all else means
@@ -171,51 +198,75 @@ fn malformed(why: &str) -> Error {
 }
 
 /// Refuses what the decoder would take at its word: compressed buffers that claim to be huge (it
-/// allocates what they claim), and more rows than the message's bytes can hold (columns of Nulls).
+/// allocates what they claim) or that are larger than they claim, and more rows, or values of nested
+/// columns, than the message's bytes can hold (columns of Nulls).
 fn check(batch: IpcBatch<'_>, body: &Bytes) -> Result<()> {
-    let mut bytes = body.len() as u64;
-    if batch.compression().is_some() {
-        bytes = 0;
-        for buffer in batch.buffers().into_iter().flatten() {
-            bytes = bytes.saturating_add(decompressed(buffer.offset(), buffer.length(), body)?);
-        }
-        // Both codecs reach higher ratios only on input made to reach them.
-        let most = (body.len() as u64).saturating_mul(1024).saturating_add(1 << 20).min(4 << 30);
-        if bytes > most {
-            return Err(Error::invalid(format!(
-                "a compressed message of {} bytes claims to hold {bytes}; send it uncompressed",
-                body.len()
-            )));
-        }
-    }
-    let rows = u64::try_from(batch.length()).map_err(|_| malformed("a negative number of rows"))?;
+    let bytes = match batch.compression() {
+        None => body.len() as u64,
+        Some(compression) => check_compressed(batch, compression.codec(), body)?,
+    };
     let most = bytes.saturating_mul(8).saturating_add(FREE_ROWS);
-    if rows > most {
+    let nodes = batch.nodes().into_iter().flatten().map(FieldNode::length);
+    let mut values: u64 = 0;
+    for length in std::iter::once(batch.length()).chain(nodes) {
+        let length = u64::try_from(length).map_err(|_| malformed("a negative number of rows"))?;
+        values = values.max(length);
+    }
+    if values > most {
         return Err(Error::invalid(format!(
-            "a message of {bytes} bytes claims {rows} rows; send at most {FREE_ROWS} rows of Nulls at once"
+            "a message of {bytes} bytes claims {values} rows; send at most {FREE_ROWS} rows of Nulls at once"
         )));
     }
     Ok(())
 }
 
-/// The size that a compressed buffer claims: a little-endian i64 before the data, -1 for data that is
-/// not compressed after all (Arrow's Message.fbs, BodyCompression).
-fn decompressed(offset: i64, length: i64, body: &Bytes) -> Result<u64> {
-    let outside = || malformed("a buffer outside of its message");
-    let start = usize::try_from(offset).map_err(|_| outside())?;
-    let length = usize::try_from(length).map_err(|_| outside())?;
-    let end = start.checked_add(length).filter(|end| *end <= body.len()).ok_or_else(outside)?;
-    let Some(prefix) = body[start..end].first_chunk::<8>() else { return Ok(length as u64) };
-    match i64::from_le_bytes(*prefix) {
-        -1 => Ok(length as u64),
-        claimed => u64::try_from(claimed).map_err(|_| malformed("a negative buffer length")),
+/// Bytes of a compressed message when it is not.
+fn check_compressed(batch: IpcBatch<'_>, codec: CompressionType, body: &Bytes) -> Result<u64> {
+    let mut total: u64 = 0;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let data = slice(buffer.offset(), buffer.length(), body)?;
+        let Some((prefix, data)) = data.split_first_chunk::<8>() else {
+            total = total.saturating_add(data.len() as u64);
+            continue;
+        };
+        // A little-endian i64 before the data; -1 for data that is not compressed after all (Arrow's
+        // Message.fbs, BodyCompression).
+        let claimed = match i64::from_le_bytes(*prefix) {
+            -1 => data.len() as u64,
+            claimed => u64::try_from(claimed).map_err(|_| malformed("a negative buffer length"))?,
+        };
+        total = total.saturating_add(claimed);
+        if total > MAX_DECOMPRESSED {
+            return Err(Error::invalid(format!(
+                "a compressed message of {} bytes claims to hold {total}, {MAX_DECOMPRESSED} are allowed; \
+                 send smaller batches",
+                body.len()
+            )));
+        }
+        // Zstandard's decoder stops at the claim, LZ4's goes on to whatever there is.
+        if codec == CompressionType::LZ4_FRAME && i64::from_le_bytes(*prefix) != -1 {
+            let held = std::io::copy(&mut FrameDecoder::new(data).take(claimed + 1), &mut std::io::sink());
+            let held = held.map_err(|error| malformed(&error.to_string()))?;
+            if held != claimed {
+                return Err(malformed("a compressed buffer does not hold what it claims"));
+            }
+        }
     }
+    Ok(total)
+}
+
+fn slice(offset: i64, length: i64, body: &Bytes) -> Result<&[u8]> {
+    let range = || {
+        let start = usize::try_from(offset).ok()?;
+        body.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+    };
+    range().ok_or_else(|| malformed("a buffer outside of its message"))
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, NullArray};
-    use arrow_ipc::CompressionType;
+    use arrow::array::{Int64Array, LargeListArray, NullArray};
+    use arrow::buffer::OffsetBuffer;
     use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 
     use super::*;
@@ -259,6 +310,28 @@ mod tests {
             let error = Decoder::new(&schema).unwrap().decode(&data).unwrap_err();
             assert!(error.message().contains("claims"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_is_too_small_is_refused_too() {
+        let (schema, mut data) =
+            messages(Arc::new(Int64Array::from(vec![7; 100_000])), Some(CompressionType::LZ4_FRAME));
+        let mut body = data.data_body.to_vec();
+        let start = body.windows(8).position(|prefix| prefix == 800_000_i64.to_le_bytes()).unwrap();
+        body[start..start + 8].copy_from_slice(&8_i64.to_le_bytes());
+        data.data_body = body.into();
+        let error = Decoder::new(&schema).unwrap().decode(&data).unwrap_err();
+        assert!(error.message().contains("claims"), "{error}");
+    }
+
+    #[test]
+    fn lists_of_nulls_are_limited() {
+        let offsets = OffsetBuffer::new(vec![0_i64, 1 << 50].into());
+        let field = Arc::new(arrow::datatypes::Field::new("item", arrow::datatypes::DataType::Null, true));
+        let list = LargeListArray::new(field, offsets, Arc::new(NullArray::new(1 << 50)), None);
+        let (schema, data) = messages(Arc::new(list), None);
+        let error = Decoder::new(&schema).unwrap().decode(&data).unwrap_err();
+        assert!(error.message().contains("rows"), "{error}");
     }
 
     #[test]

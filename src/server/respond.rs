@@ -115,7 +115,8 @@ impl Listening {
 }
 
 async fn produce(chunks: impl Stream<Item = Result<Chunk>>, sender: mpsc::Sender<Item>, patience: Duration) {
-    let mut chunks = std::pin::pin!(chunks);
+    // Boxed, so that it can be dropped before this function ends.
+    let mut chunks = Box::pin(chunks);
     loop {
         let item = tokio::select! {
             biased;

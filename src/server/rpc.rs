@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
@@ -152,7 +152,13 @@ where
         let response = self.inner.call(Request::from_parts(parts, body));
         let guard = FinishOnDrop(rpc.clone());
         let answer = async move {
-            let response = response.await?;
+            let response = match guard.0.shared.deadline {
+                None => response.await?,
+                Some(deadline) => match timeout_at(deadline, response).await {
+                    Ok(response) => response?,
+                    Err(_) => Status::deadline_exceeded("the client's deadline has passed").into_http(),
+                },
+            };
             // From here on the response's body is what ends the RPC.
             let rpc = guard.disarm();
             let (mut parts, body) = response.into_parts();

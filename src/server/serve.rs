@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic_health::ServingStatus;
 
 use super::connection::accept;
 use super::flight::Handler;
@@ -69,6 +70,7 @@ impl Server {
             shutdown.await;
             tracing::info!("draining");
             health.set_not_serving::<FlightServiceServer<Handler>>().await;
+            health.set_service_status("", ServingStatus::NotServing).await;
             let _ = draining.send(());
         };
         let server = tonic::transport::Server::builder()

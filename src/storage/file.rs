@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 pub struct FileStat {
     /// Device, inode, size in bytes and mtime in nanoseconds since the epoch.
     pub identity: FileIdentity,
+    /// When the inode was last changed, in nanoseconds: tells apart what copies with an old mtime hide.
+    /// No part of the identity, since a rename changes it too.
+    pub(super) changed_nanos: i128,
     /// When the file was created, where the file system records it.
     pub created: Option<SystemTime>,
 }
@@ -58,6 +61,7 @@ impl FileStat {
                 size: metadata.len(),
                 mtime_nanos: nanos(metadata.mtime(), metadata.mtime_nsec()),
             },
+            changed_nanos: nanos(metadata.ctime(), metadata.ctime_nsec()),
             created: metadata.created().ok(),
         }
     }
@@ -70,6 +74,7 @@ impl FileStat {
                 size: metadata.len(),
                 mtime_nanos: nanos(metadata.mtime(), metadata.mtime_nsec()),
             },
+            changed_nanos: nanos(metadata.ctime(), metadata.ctime_nsec()),
             created: metadata.created().ok().map(cap_std::time::SystemTime::into_std),
         }
     }

@@ -60,7 +60,15 @@ fn damaged(path: &Path, why: &str) -> Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     identity: FileIdentity,
+    changed_nanos: i128,
     page_index: bool,
+}
+
+impl Key {
+    fn new(stat: &FileStat, page_index: PageIndexPolicy) -> Self {
+        let page_index = page_index != PageIndexPolicy::Skip;
+        Self { identity: stat.identity, changed_nanos: stat.changed_nanos, page_index }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -100,7 +108,7 @@ impl FooterCache {
     /// Stat and footer of the file at `path`, which is opened only if the cache does not know it.
     pub fn at(&self, area: &Area, path: &Path) -> Result<(FileStat, Arc<Footer>)> {
         let stat = area.stat(path)?;
-        if let Some(footer) = self.entries.get(&Key { identity: stat.identity, page_index: false }) {
+        if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip)) {
             return Ok((stat, footer));
         }
         let file = area.hold(path)?;
@@ -108,7 +116,7 @@ impl FooterCache {
     }
 
     fn load(&self, file: &HeldFile, page_index: PageIndexPolicy) -> Result<Arc<Footer>> {
-        let key = Key { identity: file.stat().identity, page_index: page_index != PageIndexPolicy::Skip };
+        let key = Key::new(file.stat(), page_index);
         if let Some(footer) = self.entries.get(&key) {
             return Ok(footer);
         }

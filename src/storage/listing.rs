@@ -56,6 +56,12 @@ pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
+/// Whether there is any Parquet file below `path`.
+pub fn has_parts(area: &Area, path: &Path) -> bool {
+    // The walk fails as soon as it finds one more file than it may.
+    !matches!(list_parts(area, path, 0), Ok(none) if none.is_empty())
+}
+
 struct Walk<'a> {
     limit: usize,
     root: &'a Path,

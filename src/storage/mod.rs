@@ -19,7 +19,7 @@ mod types;
 pub use area::Area;
 pub use file::{FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
-pub use listing::{Entry, EntryKind, Part, list_entries, list_parts};
+pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
 pub use scan::PartScan;
 pub use staging::{Codec, StagedFile, StagingOptions, check_storable};

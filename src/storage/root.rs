@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags, RenameFlags, fsync, openat, renameat_with};
+use rustix::fs::{Mode, OFlags, RenameFlags, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
 use super::area::{Area, io_error};
@@ -50,15 +50,23 @@ impl Root {
     /// Opens the root at `path`. A writing server creates it if it is missing, takes the lock and
     /// sweeps what an earlier one left behind; a read-only one touches nothing.
     pub fn open(path: &Path, read_only: bool) -> Result<Self> {
-        if !read_only {
+        if !read_only && !path.exists() {
             std::fs::create_dir_all(path).map_err(|error| io_error("create", path, error))?;
+            sync_parents(path);
         }
         let area = Area::open(path).map_err(|error| io_error("open", path, error))?;
         let lock = if read_only { None } else { Some(lock(&area)?) };
-        check_format(&area, read_only)?;
+        let known_format = check_format(&area)?;
         let root = Self { area, read_only, failed: AtomicBool::new(false), _lock: lock };
         if !read_only {
             root.sweep()?;
+            if !known_format {
+                root.write_small(
+                    &Path::new(PRIVATE).join("FORMAT"),
+                    format!("{FORMAT}\n").as_bytes(),
+                    Target::Replace,
+                )?;
+            }
         }
         Ok(root)
     }
@@ -149,6 +157,10 @@ impl Root {
 
     /// Removes what lies in staging at `path`. What cannot be removed now is swept at the next start.
     pub(super) fn discard(&self, path: &Path) {
+        // After a failed sync nobody knows which version is durable: all of them stay.
+        if self.failed.load(Ordering::Acquire) {
+            return;
+        }
         let dir = self.area.dir();
         let removed = match dir.symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => dir.remove_dir_all(path),
@@ -163,7 +175,7 @@ impl Root {
     fn publish_into_staging(&self, path: &Path, trash: &Path) -> Result<()> {
         let (from_dir, from_name) = self.parent(path)?;
         let (to_dir, to_name) = self.parent(trash)?;
-        renameat_with(&from_dir, from_name, &to_dir, to_name, RenameFlags::NOREPLACE)
+        renameat(&from_dir, from_name, &to_dir, to_name)
             .map_err(|error| io_error("remove", path, error.into()))?;
         self.sync_dir(&from_dir, path)
     }
@@ -225,29 +237,35 @@ fn lock(area: &Area) -> Result<File> {
     }
 }
 
-fn check_format(area: &Area, read_only: bool) -> Result<()> {
+/// Whether the root says which format it has, which must not be newer than this build.
+fn check_format(area: &Area) -> Result<bool> {
     let path = Path::new(PRIVATE).join("FORMAT");
     let mut text = String::new();
     match area.dir().open(&path) {
         Ok(mut file) => {
             file.read_to_string(&mut text).map_err(|error| io_error("read", &path, error))?;
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if !read_only {
-                let written = area.dir().write(&path, format!("{FORMAT}\n"));
-                written.map_err(|error| io_error("write", &path, error))?;
-            }
-            return Ok(());
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io_error("read", &path, error)),
     }
-    match text.trim().parse::<u32>() {
-        Ok(format) if format <= FORMAT => Ok(()),
-        _ => Err(Error::precondition(format!(
-            "{} has format {:?}, this build knows formats up to {FORMAT}; use a newer Airstrip",
-            area.path().display(),
-            text.trim()
+    match text.trim() {
+        // A crash came between the file's creation and its first byte.
+        "" => Ok(false),
+        text if text.parse::<u32>().is_ok_and(|format| format <= FORMAT) => Ok(true),
+        text => Err(Error::precondition(format!(
+            "{} has format {text:?}, this build knows formats up to {FORMAT}; use a newer Airstrip",
+            area.path().display()
         ))),
+    }
+}
+
+/// Makes the directories above a new root durable, as far as we may.
+fn sync_parents(path: &Path) {
+    for parent in path.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        if let Err(error) = File::open(parent).and_then(|dir| dir.sync_all()) {
+            tracing::debug!(path = %parent.display(), %error, "cannot sync a directory above the root");
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
+use parquet::file::metadata::RowGroupMetaData;
+
 use super::file::HeldFile;
 use super::footer::Footer;
 use super::types::{cast_batch, decodable};
@@ -60,14 +62,24 @@ impl PartScan {
     }
 }
 
+/// Rows for a batch of the size that is aimed at, judged by the row group with the largest rows.
 fn batch_rows(footer: &Footer) -> usize {
-    let bytes: i64 = footer.metadata.row_groups().iter().map(|group| group.total_byte_size()).sum();
-    let bytes = u64::try_from(bytes).unwrap_or(0);
-    let rows = footer.rows().max(1);
-    // Encoded bytes understate decoded ones (dictionaries, levels): take fixed widths as a floor.
+    let widest = footer.metadata.row_groups().iter().map(row_bytes).max().unwrap_or(0);
+    // Encoded bytes understate decoded ones: take fixed widths as a floor.
     let width = footer.schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(16));
-    let row_bytes = (bytes / rows).max(width.sum::<usize>() as u64).max(1);
+    let row_bytes = widest.max(width.sum::<usize>() as u64).max(1);
     usize::try_from((BATCH_BYTES / row_bytes).clamp(64, MAX_BATCH_ROWS)).unwrap_or(8192)
+}
+
+/// Decoded bytes of a row, as far as the footer tells: a dictionary can hide what its values take, but
+/// not from the size statistics that newer writers add.
+fn row_bytes(group: &RowGroupMetaData) -> u64 {
+    let bytes = group
+        .columns()
+        .iter()
+        .map(|column| column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0)));
+    let bytes = u64::try_from(bytes.sum::<i64>()).unwrap_or(0);
+    bytes / u64::try_from(group.num_rows()).unwrap_or(1).max(1)
 }
 
 fn damaged(file: &HeldFile, why: &str) -> Error {

@@ -1,5 +1,6 @@
 //! Writing a Parquet file that nobody sees until it is whole.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -30,6 +31,8 @@ use crate::error::{Error, Result, contain};
 /// Rows that are handed to the encoder at once: it checks its limits between such slices, so that one
 /// huge batch does not become one huge row group.
 const SLICE_ROWS: usize = 65_536;
+/// The widest value of fixed size: a schema alone must not make the server allocate more.
+const MAX_FIXED_WIDTH: u64 = 16 << 20;
 
 /// The codec of stored pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -207,9 +210,16 @@ pub fn check_storable(schema: &Schema) -> Result<()> {
     if schema.fields().is_empty() {
         return Err(Error::invalid("a dataset needs at least one column"));
     }
-    for (index, field) in schema.fields().iter().enumerate() {
-        if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
+    let mut names = HashSet::new();
+    for field in schema.fields() {
+        if !names.insert(field.name()) {
             return Err(Error::invalid(format!("two columns are named {:?}", field.name())));
+        }
+        if fixed_width(field.data_type()) > MAX_FIXED_WIDTH {
+            return Err(Error::invalid(format!(
+                "a value of column {:?} takes more than {MAX_FIXED_WIDTH} bytes",
+                field.name()
+            )));
         }
         if let Err(why) = survives(field) {
             return Err(Error::invalid(format!(
@@ -220,6 +230,25 @@ pub fn check_storable(schema: &Schema) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Bytes that a single value takes at least, whatever it holds.
+fn fixed_width(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::FixedSizeBinary(width) => u64::try_from(*width).unwrap_or(u64::MAX),
+        DataType::FixedSizeList(item, size) => {
+            let size = u64::try_from(*size).unwrap_or(u64::MAX);
+            size.saturating_mul(fixed_width(item.data_type()).max(1))
+        }
+        DataType::Struct(fields) => {
+            fields.iter().fold(0, |sum, field| sum.saturating_add(fixed_width(field.data_type())))
+        }
+        DataType::Dictionary(_, value) => fixed_width(value),
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
+            fixed_width(item.data_type())
+        }
+        other => other.primitive_width().unwrap_or(1) as u64,
+    }
 }
 
 fn survives(field: &Field) -> Result<(), String> {
@@ -265,7 +294,7 @@ fn write_error(error: ParquetError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, IntervalUnit, UnionFields, UnionMode};
+    use arrow::datatypes::{IntervalUnit, UnionFields, UnionMode};
 
     use super::*;
 
@@ -281,6 +310,17 @@ mod tests {
         let error = check_storable(&Schema::new(vec![Field::new("u", union, true)])).unwrap_err();
         assert!(error.message().contains("\"u\""), "{error}");
         check_storable(&Schema::new(vec![Field::new("v", DataType::Utf8View, false)])).unwrap();
+    }
+
+    #[test]
+    fn a_schema_alone_cannot_make_anyone_allocate() {
+        let inner = DataType::new_fixed_size_list(DataType::Int64, 1 << 20, true);
+        for data_type in
+            [DataType::new_fixed_size_list(inner, 1 << 20, true), DataType::FixedSizeBinary(i32::MAX)]
+        {
+            let error = check_storable(&Schema::new(vec![Field::new("w", data_type, true)])).unwrap_err();
+            assert!(error.message().contains("\"w\""), "{error}");
+        }
     }
 
     #[test]

@@ -1,0 +1,69 @@
+"""What a benchmark needs: pinned packages and generated data, made once and kept in the work directory."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+INSTALL_SECONDS = 600
+GENERATE_SECONDS = 1800
+ROWS = 10
+
+
+def enter_venv(work: Path) -> None:
+    """Go on in a virtual environment that holds exactly requirements.txt: re-executes unless already there."""
+    venv = work / "venv"
+    if Path(sys.prefix).resolve() == venv.resolve():
+        return
+    # The stamp is written last, so an install that was interrupted starts over.
+    stamp, wanted = venv / "installed.txt", REQUIREMENTS.read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"installing {', '.join(wanted.split())} into {venv}", file=sys.stderr)
+        pip = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--requirement", REQUIREMENTS]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True, timeout=INSTALL_SECONDS)
+        subprocess.run(pip, check=True, timeout=INSTALL_SECONDS)
+        stamp.write_text(wanted)
+    python = str(venv / "bin/python")
+    os.execv(python, [python, *sys.argv])
+
+
+def tpch(work: Path, scale: float) -> Path:
+    """The directory with lineitem and orders at this scale."""
+
+    def generate(target: Path) -> None:
+        tool = Path(sys.prefix) / "bin/tpchgen-cli"
+        options = ["--quiet", "--scale-factor", f"{scale:g}", "--tables", "lineitem,orders", "--output-dir", target]
+        subprocess.run([tool, "parquet", *options], check=True, timeout=GENERATE_SECONDS)
+
+    return made_once(work / f"tpch-sf{scale:g}", generate)
+
+
+def small_datasets(work: Path, count: int) -> Path:
+    """A directory of `count` Parquet files of 3 columns and 10 rows: separate files of the same bytes."""
+
+    def generate(target: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sink = pa.BufferOutputStream()
+        ids = range(ROWS)
+        pq.write_table(pa.table({"id": ids, "value": [i / 2 for i in ids], "name": [f"row {i}" for i in ids]}), sink)
+        content = sink.getvalue().to_pybytes()
+        for number in range(count):
+            (target / f"small_{number:05}.parquet").write_bytes(content)
+
+    return made_once(work / f"small-{count}", generate)
+
+
+def made_once(path: Path, generate) -> Path:
+    """`path`, filled by `generate` unless it exists; renamed into place, so that half a directory never counts."""
+    if not path.exists():
+        print(f"generating {path}", file=sys.stderr)
+        unfinished = path.with_name(path.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        generate(unfinished)
+        unfinished.rename(path)
+    return path

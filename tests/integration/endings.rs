@@ -1,0 +1,128 @@
+//! How an upload ends: only the true end of its stream commits.
+//!
+//! A plain HTTP/2 client, since gRPC clients do not let one choose how a stream is broken.
+
+use std::time::Duration;
+
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::TryStreamExt;
+use h2::{Reason, SendStream};
+use http::Request;
+use prost::Message;
+use tokio::net::TcpStream;
+
+use crate::harness::{Server, batch, count, path, put};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// END_STREAM: the one that counts.
+    True,
+    Reset(Reason),
+    /// The connection goes away.
+    Closed,
+}
+
+const ENDINGS: [Ending; 5] = [
+    Ending::True,
+    Ending::Reset(Reason::CANCEL),
+    Ending::Reset(Reason::NO_ERROR),
+    Ending::Reset(Reason::INTERNAL_ERROR),
+    Ending::Closed,
+];
+
+/// The gRPC frames of an upload of three batches to `name`.
+async fn frames(name: &str) -> Vec<Bytes> {
+    let stream = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path(name)))
+        .build(futures::stream::iter((0..3).map(|_| Ok(batch(2, 100)))));
+    let messages: Vec<FlightData> = stream.try_collect().await.unwrap();
+    let frame = |message: &FlightData| {
+        let mut frame = BytesMut::new();
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
+        message.encode(&mut frame).unwrap();
+        frame.freeze()
+    };
+    messages.iter().map(frame).collect()
+}
+
+/// Sends `frames` and ends the stream in the way of `ending`; gives the status if there was one.
+async fn upload(server: &Server, frames: &[Bytes], ending: Ending) -> Option<String> {
+    let tcp = TcpStream::connect(&server.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
+    let driving = tokio::spawn(connection);
+    let request =
+        Request::post(format!("http://{}/arrow.flight.protocol.FlightService/DoPut", server.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+    let (response, mut sender) = client.send_request(request, false).unwrap();
+    for frame in frames {
+        send(&mut sender, frame.clone()).await;
+    }
+    match ending {
+        Ending::True => sender.send_data(Bytes::new(), true).unwrap(),
+        Ending::Reset(reason) => {
+            // What was sent is on its way before the reset is.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            sender.send_reset(reason);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return None;
+        }
+        Ending::Closed => {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            driving.abort();
+            return None;
+        }
+    }
+    let mut body = response.await.unwrap().into_body();
+    while body.data().await.is_some() {}
+    let trailers = body.trailers().await.unwrap().unwrap();
+    Some(trailers["grpc-status"].to_str().unwrap().to_owned())
+}
+
+async fn send(sender: &mut SendStream<Bytes>, frame: Bytes) {
+    sender.reserve_capacity(frame.len());
+    futures::future::poll_fn(|cx| sender.poll_capacity(cx)).await;
+    sender.send_data(frame, false).unwrap();
+}
+
+#[tokio::test]
+async fn only_the_true_end_commits() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let frames = frames("t").await;
+    // Whole messages, and a piece of the last one: after 0 (no message) to all, and in between.
+    let mut offsets: Vec<Vec<Bytes>> = (0..=frames.len()).map(|whole| frames[..whole].to_vec()).collect();
+    for whole in 0..frames.len() {
+        for part in [3, frames[whole].len() / 2, frames[whole].len() - 1] {
+            let mut cut = frames[..whole].to_vec();
+            cut.push(frames[whole].slice(..part));
+            offsets.push(cut);
+        }
+    }
+    put(&mut client, "t", vec![batch(1, 7)]).await.unwrap();
+    for sent in &offsets {
+        for ending in ENDINGS {
+            let whole = sent.iter().zip(&frames).all(|(sent, frame)| sent == frame);
+            let commits = ending == Ending::True && whole && sent.len() >= 1;
+            let status = upload(&server, sent, ending).await;
+            let expected_rows = if commits { 100 * (sent.len() - 1) } else { 7 };
+            if ending == Ending::True {
+                assert_eq!(status.as_deref() == Some("0"), commits, "{} frames: {status:?}", sent.len());
+            } else {
+                // Long enough for a commit that must not come.
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            let rows = count(&mut client, "t").await.unwrap();
+            assert_eq!(rows, expected_rows, "{ending:?} after {} frames", sent.len());
+            if commits {
+                put(&mut client, "t", vec![batch(1, 7)]).await.unwrap();
+            }
+        }
+    }
+    crate::harness::eventually(Duration::from_secs(5), || server.staged() == 0).await;
+}

@@ -1,0 +1,146 @@
+//! Input that is made to harm: an error for its sender, and nothing for anybody else.
+
+use std::time::{Duration, Instant};
+
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use futures::TryStreamExt;
+use tonic::Code;
+
+use crate::harness::{Server, assert_error, batch, count, get, number, path, put};
+
+/// Chains of CTEs: each is small, and together they double with every line.
+fn doubling(lines: usize) -> String {
+    let mut sql = "with c0 as (select 1 as a)".to_owned();
+    for line in 1..=lines {
+        let before = line - 1;
+        sql += &format!(", c{line} as (select a.a from c{before} a cross join c{before} b)");
+    }
+    format!("{sql} select count(*) from c{lines}")
+}
+
+#[tokio::test]
+async fn deep_and_huge_sql_is_a_clear_error_at_once() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 3)]).await.unwrap();
+    for size in [300, 3_000, 30_000, 300_000] {
+        for sql in [
+            format!("select 1{}", "+1".repeat(size)),
+            format!("select {}1{}", "(".repeat(size), ")".repeat(size)),
+            format!("select n from t where n = 0{}", " or n = 1".repeat(size)),
+            format!("select 1{}", " union all select 1".repeat(size)),
+            format!("select {}1", "not ".repeat(size)),
+            format!("select {}1", "- ".repeat(size)),
+            format!("select {}1{}", "case when true then ".repeat(size), " end".repeat(size)),
+            format!("select 1{}", "::int".repeat(size)),
+            format!("select {}1{}", "[".repeat(size), "]".repeat(size)),
+            format!("{}select 1", "explain ".repeat(size)),
+        ] {
+            let start = Instant::now();
+            let head: String = sql.chars().take(40).collect();
+            assert_error(get(&mut client, sql).await, Code::InvalidArgument, "max-sql");
+            assert!(start.elapsed() < Duration::from_secs(3), "{head} × {size}: {:?}", start.elapsed());
+        }
+    }
+    for lines in [60, 1000] {
+        let start = Instant::now();
+        assert!(get(&mut client, doubling(lines)).await.is_err());
+        assert!(start.elapsed() < Duration::from_secs(10), "{lines} lines: {:?}", start.elapsed());
+    }
+    assert_eq!(number(&mut client, "select count(*) from t").await, 3);
+}
+
+#[tokio::test]
+async fn sql_just_below_the_limits_runs() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, &format!("select 1{}", "+1".repeat(250))).await, 251);
+    assert_eq!(number(&mut client, &format!("select {}1{}", "(".repeat(120), ")".repeat(120))).await, 1);
+    let ors = format!("select count(*) from range(10) where value = 0{}", " or value = 1".repeat(120));
+    assert_eq!(number(&mut client, &ors).await, 2);
+    let union = format!("select count(*) from (select 1{})", " union all select 1".repeat(100));
+    assert_eq!(number(&mut client, &union).await, 101);
+    let list = (0..20_000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let sql = format!("select count(*) from range(100000) where value in ({list})");
+    assert_eq!(number(&mut client, &sql).await, 20_000);
+}
+
+#[tokio::test]
+async fn malformed_uploads_are_the_senders_error() {
+    let server = Server::start();
+    let stream = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path("t")))
+        .build(futures::stream::iter([Ok(batch(1, 100))]));
+    let frames: Vec<FlightData> = stream.try_collect().await.unwrap();
+    let mut client = FlightServiceClient::new(server.channel().await);
+    let mut bad: Vec<Vec<FlightData>> = vec![
+        vec![],
+        vec![FlightData::default()],
+        vec![frames[1].clone()],
+        vec![frames[0].clone(), frames[0].clone()],
+        vec![frames[0].clone().with_data_header(&b"garbage"[..])],
+    ];
+    for keep in [0, 10, frames[1].data_body.len() / 2] {
+        let mut cut = frames[1].clone();
+        cut.data_body = cut.data_body.slice(..keep);
+        bad.push(vec![frames[0].clone(), cut]);
+    }
+    for index in 0..frames[1].data_header.len() {
+        let mut header = frames[1].data_header.to_vec();
+        header[index] ^= 0xff;
+        bad.push(vec![frames[0].clone(), frames[1].clone().with_data_header(header)]);
+    }
+    for frames in bad {
+        let answer = client.do_put(futures::stream::iter(frames)).await;
+        let outcome: Result<Vec<_>, _> = match answer {
+            Ok(answers) => answers.into_inner().try_collect().await,
+            Err(status) => Err(status),
+        };
+        // A flipped bit can leave a message valid; then it was stored whole. Nothing else may happen.
+        if let Err(status) = outcome {
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        }
+    }
+    assert_eq!(server.staged(), 0);
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 3)]).await.unwrap();
+    assert_eq!(count(&mut client, "t").await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_names_the_setting() {
+    let server = Server::with_args(&["--max-message-bytes", "100KiB"]);
+    let mut client = server.client().await;
+    let outcome = put(&mut client, "t", vec![batch(1, 100_000)]).await;
+    assert_error(outcome, Code::ResourceExhausted, "max-message-bytes");
+    put(&mut client, "t", vec![batch(1, 100)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_do_not_lead_out_of_the_root() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let canary = server.root().parent().unwrap().join("canary.parquet");
+    assert!(!canary.exists());
+    let long = "x".repeat(201);
+    for name in
+        ["../canary", "..", ".", "a/b", "/etc/passwd", "a\\b", ".hidden", "a#b", "a\u{0}b", "a\nb", &long]
+    {
+        assert_error(
+            put(&mut client, name, vec![batch(1, 1)]).await,
+            Code::InvalidArgument,
+            "not a dataset name",
+        );
+        assert_error(client.get_flight_info(path(name)).await, Code::InvalidArgument, "not a dataset name");
+        assert!(get(&mut client, name.to_owned()).await.is_err());
+        let body = serde_json::json!({ "name": name }).to_string();
+        for action in ["drop_dataset", "describe_dataset"] {
+            let refused = crate::harness::act(&mut client, action, body.clone()).await;
+            assert_error(refused, Code::InvalidArgument, "not a dataset name");
+        }
+    }
+    assert!(!canary.exists());
+    assert_eq!(server.staged(), 0);
+}

@@ -1,0 +1,144 @@
+//! SQL logic tests: `tests/sqllogic/**/*.slt`, each statement sent as a ticket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow_flight::FlightClient;
+use arrow_flight::error::FlightError;
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+
+use crate::harness::{Server, command, get};
+
+struct Tickets {
+    client: FlightClient,
+}
+
+#[derive(Debug)]
+struct QueryError(FlightError);
+
+impl std::fmt::Display for QueryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+#[async_trait::async_trait]
+impl AsyncDB for Tickets {
+    type Error = QueryError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, QueryError> {
+        let batches = get(&mut self.client, sql.to_owned()).await.map_err(QueryError)?;
+        let types = batches.first().map(|batch| {
+            batch.schema().fields().iter().map(|field| column_type(field.data_type())).collect()
+        });
+        let rows = batches.iter().flat_map(rows).collect();
+        Ok(DBOutput::Rows { types: types.unwrap_or_default(), rows })
+    }
+
+    async fn shutdown(&mut self) {}
+
+    fn engine_name(&self) -> &'static str {
+        "airstrip"
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    async fn run_command(command: std::process::Command) -> std::io::Result<std::process::Output> {
+        let mut command = command;
+        command.output()
+    }
+}
+
+fn column_type(data_type: &DataType) -> DefaultColumnType {
+    match data_type {
+        data_type if data_type.is_integer() => DefaultColumnType::Integer,
+        data_type if data_type.is_numeric() => DefaultColumnType::FloatingPoint,
+        _ => DefaultColumnType::Text,
+    }
+}
+
+fn rows(batch: &RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
+        .collect();
+    let cell = |column: usize, row: usize| {
+        if batch.column(column).is_null(row) {
+            return "NULL".to_owned();
+        }
+        let text = columns[column].value(row).to_string();
+        if text.is_empty() { "(empty)".to_owned() } else { text }
+    };
+    (0..batch.num_rows()).map(|row| (0..columns.len()).map(|column| cell(column, row)).collect()).collect()
+}
+
+/// Cells are the same text, or the same number up to the digits that engines keep of an average.
+fn same_cell(have: &str, want: &str) -> bool {
+    if have == want {
+        return true;
+    }
+    match (have.parse::<f64>(), want.parse::<f64>()) {
+        (Ok(have), Ok(want)) => (have - want).abs() <= 1e-6_f64.max(want.abs() * 1e-6),
+        _ => false,
+    }
+}
+
+fn validate(_: sqllogictest::Normalizer, actual: &[Vec<String>], expected: &[String]) -> bool {
+    actual.len() == expected.len()
+        && actual.iter().zip(expected).all(|(row, line)| {
+            let cells: Vec<&str> = line.split('\t').collect();
+            row.len() == cells.len() && row.iter().zip(cells).all(|(have, want)| same_cell(have, want))
+        })
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "slt") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+async fn run(server: &Server, dir: &str) -> usize {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqllogic").join(dir);
+    let files = files(&dir);
+    for file in &files {
+        let mut runner = Runner::new(|| async { Ok(Tickets { client: server.client().await }) });
+        runner.with_validator(validate);
+        runner.run_file_async(file).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+    files.len()
+}
+
+#[tokio::test]
+async fn tpch_gives_its_answers() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(command().args(["demo", "--scale", "0.01"]).arg(root.path()).status().unwrap().success());
+    let server = Server::on(root.path(), &[]);
+    assert_eq!(run(&server, "tpch").await, 22);
+}
+
+#[tokio::test]
+async fn sql_of_our_own() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    crate::harness::put(&mut client, "numbers", vec![crate::harness::batch(1, 5)]).await.unwrap();
+    crate::harness::put(&mut client, "Mixed Case", vec![crate::harness::batch(2, 2)]).await.unwrap();
+    assert!(run(&server, "store").await > 0);
+}

@@ -1,0 +1,62 @@
+//! The shape of the source: who may use whom.
+
+use std::path::{Path, PathBuf};
+
+/// From the top down: a module uses those after it, never those before it.
+const LAYERS: [&str; 6] = ["cli", "config", "server", "engine", "catalog", "storage"];
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The layer that a source file belongs to.
+fn layer(file: &Path, src: &Path) -> Option<usize> {
+    let first = file.strip_prefix(src).unwrap().components().next()?.as_os_str().to_str()?;
+    LAYERS.iter().position(|layer| *layer == first.trim_end_matches(".rs"))
+}
+
+#[test]
+fn dependencies_point_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for file in sources(&src) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let own = layer(&file, &src);
+        let is_error = file.ends_with("src/error.rs");
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for (index, name) in LAYERS.iter().enumerate() {
+                if !code.contains(&format!("crate::{name}::")) {
+                    continue;
+                }
+                seen += 1;
+                let place = format!("{}:{}: {line}", file.display(), number + 1);
+                assert!(!is_error, "the error type is a leaf: {place}");
+                if let Some(own) = own {
+                    assert!(index >= own, "{} must not use {name}: {place}", LAYERS[own]);
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} uses were found: the test reads the wrong files");
+}
+
+#[test]
+fn only_the_server_knows_tonic() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&src) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let in_server = file.strip_prefix(&src).unwrap().starts_with("server");
+        let uses = text.lines().any(|line| line.split("//").next().unwrap_or_default().contains("tonic::"));
+        assert!(in_server || !uses, "{} uses tonic", file.display());
+    }
+}
