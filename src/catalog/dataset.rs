@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use sha2::{Digest, Sha256};
 
 use super::name::DatasetRef;
 use crate::error::{Error, Result};
-use crate::storage::{FileStat, Footer, HeldFile};
+use crate::storage::{FileStat, Footer, HeldFile, ipc_schema};
 
 /// What a dataset is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +135,14 @@ impl Dataset {
             _ => Version::of(base, parts.iter().map(|part| (part.path.as_path(), &part.stat))),
         };
         Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, version })
+    }
+
+    /// The schema as an encapsulated IPC message.
+    pub fn ipc_schema(&self) -> Bytes {
+        match self.parts.as_slice() {
+            [part] if Arc::ptr_eq(&self.schema, &part.footer.schema) => part.footer.ipc_schema(),
+            _ => ipc_schema(&self.schema).into(),
+        }
     }
 
     /// Rows, exactly.

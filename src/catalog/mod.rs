@@ -21,4 +21,4 @@ pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
 pub use provider::{CATALOG, QueryCatalog, SnapshotTable};
 pub use raw::RawScan;
 pub use store::{Catalog, CatalogOptions, Listed};
-pub use write::{PutMode, PutOptions, Receipt, Upload, ipc_schema};
+pub use write::{PutMode, PutOptions, Receipt, Upload};

@@ -45,7 +45,7 @@ pub(super) fn partitions_of(parts: &[Part], declared: Option<&[FieldRef]>) -> Re
         None => (0..keys.len())
             .map(|index| {
                 let texts = rows.iter().filter_map(|row| row[index].1.as_deref());
-                Arc::new(Field::new(&keys[index], infer(texts), true))
+                Arc::new(Field::new(&keys[index], infer(&texts), true))
             })
             .collect(),
     };
@@ -62,7 +62,7 @@ fn split(folder: &str) -> Option<(&str, Option<String>)> {
     Some((key, value))
 }
 
-fn infer<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> DataType {
+fn infer<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> DataType {
     let all = |data_type: &DataType| {
         texts.clone().all(|text| ScalarValue::try_from_string(text.to_owned(), data_type).is_ok())
     };

@@ -27,6 +27,7 @@ use datafusion::datasource::physical_plan::{
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::create_physical_expr;
@@ -252,7 +253,12 @@ impl SnapshotTable {
         });
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<DfResult<_>>()?)?;
         let schema = DFSchema::try_from(schema)?;
-        let filter = create_physical_expr(&filter, &schema, &ExecutionProps::new(), &Default::default())?;
+        let filter = create_physical_expr(
+            &filter,
+            &schema,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?;
         let passed = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
         // A NULL is not true: such a part has no row that passes.
         let passed = passed.as_boolean();
@@ -261,19 +267,16 @@ impl SnapshotTable {
 
     /// The statistics of a part's columns, and those of its partition columns: one value for all rows.
     /// (`PartitionedFile::with_statistics` would say that there are no NULLs among them.)
-    fn with_partitions(&self, mut statistics: Statistics, part: &PartFile) -> Statistics {
+    fn with_partitions(mut statistics: Statistics, part: &PartFile) -> Statistics {
         let rows = statistics.num_rows;
         statistics.column_statistics.extend(part.partition_values.iter().map(|value| {
             let known = Precision::Exact(value.clone());
-            match value.is_null() {
-                true => ColumnStatistics { null_count: rows, ..ColumnStatistics::new_unknown() },
-                false => ColumnStatistics {
-                    null_count: Precision::Exact(0),
-                    min_value: known.clone(),
-                    max_value: known,
-                    ..ColumnStatistics::new_unknown()
-                },
+            let unknown = ColumnStatistics::new_unknown();
+            if value.is_null() {
+                return ColumnStatistics { null_count: rows, ..unknown };
             }
+            let null_count = Precision::Exact(0);
+            ColumnStatistics { null_count, min_value: known.clone(), max_value: known, ..unknown }
         }));
         statistics
     }
@@ -284,7 +287,7 @@ impl SnapshotTable {
             .with_partition_values(part.partition_values.clone())
             .with_arrow_schema(Arc::clone(&part.footer.schema))
             .with_extension(held.clone());
-        file.statistics = Some(Arc::new(self.with_partitions(statistics, part)));
+        file.statistics = Some(Arc::new(Self::with_partitions(statistics, part)));
         // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         file.object_meta.last_modified = part.stat.modified().into();
         Ok(file)

@@ -7,11 +7,15 @@ use arrow::datatypes::SchemaRef;
 
 use super::dataset::Snapshot;
 use crate::error::{Error, Result};
-use crate::storage::PartScan;
+use crate::storage::{PartScan, decodable};
 
 /// Reads a snapshot to its end, part after part. Each call decodes one batch and blocks meanwhile.
+///
+/// Batches come in the types of [`decodable`]; the encoder of messages casts them to the stored ones.
 pub struct RawScan {
     snapshot: Arc<Snapshot>,
+    /// The dataset's schema in those types.
+    plain: SchemaRef,
     part: usize,
     scan: Option<PartScan>,
 }
@@ -19,10 +23,11 @@ pub struct RawScan {
 impl RawScan {
     /// A scan that stands before the first row.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, part: 0, scan: None }
+        let plain = Arc::new(decodable(&snapshot.dataset.schema));
+        Self { snapshot, plain, part: 0, scan: None }
     }
 
-    /// The schema of all batches.
+    /// The schema that was stored.
     pub fn schema(&self) -> &SchemaRef {
         &self.snapshot.dataset.schema
     }
@@ -31,12 +36,11 @@ impl RawScan {
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let Some(file) = self.snapshot.files.get(self.part) else { return Ok(None) };
-            let scan = match &mut self.scan {
-                Some(scan) => scan,
-                None => {
-                    let footer = &self.snapshot.dataset.parts[self.part].footer;
-                    self.scan.insert(PartScan::open(file.clone(), footer)?)
-                }
+            let scan = if let Some(scan) = &mut self.scan {
+                scan
+            } else {
+                let footer = &self.snapshot.dataset.parts[self.part].footer;
+                self.scan.insert(PartScan::open(file.clone(), footer)?)
             };
             match scan.next_batch()? {
                 Some(batch) if batch.num_rows() > 0 => return self.complete(&batch).map(Some),
@@ -54,12 +58,12 @@ impl RawScan {
     fn complete(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let dataset = &self.snapshot.dataset;
         let rows = batch.num_rows();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(dataset.schema.fields().len());
-        let same_columns = batch.schema().fields() == dataset.file_schema.fields();
-        if same_columns {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.plain.fields().len());
+        let file_fields = &self.plain.fields()[..dataset.file_schema.fields().len()];
+        if batch.schema().fields()[..] == *file_fields {
             columns.extend_from_slice(batch.columns());
         } else {
-            columns.extend(dataset.file_schema.fields().iter().map(|field| {
+            columns.extend(file_fields.iter().map(|field| {
                 batch
                     .column_by_name(field.name())
                     .map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone)
@@ -71,7 +75,7 @@ impl RawScan {
             columns.push(value.to_array_of_size(rows).map_err(|error| internal(&error))?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&dataset.schema), columns, &options)
+        RecordBatch::try_new_with_options(Arc::clone(&self.plain), columns, &options)
             .map_err(|error| internal(&error))
     }
 }

@@ -169,7 +169,7 @@ impl Catalog {
                 parts.push(PartFile { path, stat: *file.stat(), footer, partition_values: values });
                 files.push(file);
             }
-            let dataset = self.assemble(dataset, &located, partitions.fields, parts)?;
+            let dataset = assemble(dataset, &located, partitions.fields, parts)?;
             located.check_same(&dataset.reference, before)?;
             Ok(Snapshot { dataset, files })
         })
@@ -346,7 +346,7 @@ impl Catalog {
         });
         let parts = parts.collect::<Result<_>>()?;
         located.check_same(dataset, before)?;
-        self.assemble(dataset, located, partitions.fields, parts)
+        assemble(dataset, located, partitions.fields, parts)
     }
 
     fn files(&self, located: &Located<'_>) -> Result<(Vec<PathBuf>, Partitions)> {
@@ -363,21 +363,20 @@ impl Catalog {
         let partitions = partitions_of(&parts, located.partition_fields.as_deref())?;
         Ok((parts.into_iter().map(|part| part.path).collect(), partitions))
     }
+}
 
-    fn assemble(
-        &self,
-        dataset: &DatasetRef,
-        located: &Located<'_>,
-        partition_fields: Vec<FieldRef>,
-        parts: Vec<PartFile>,
-    ) -> Result<Dataset> {
-        if located.kind == Kind::Delta {
-            return Err(delta(dataset));
-        }
-        let declared = located.file_schema.clone();
-        let place = (located.kind.clone(), located.path.as_path());
-        Dataset::assemble(dataset.clone(), place, declared, partition_fields, parts)
+fn assemble(
+    dataset: &DatasetRef,
+    located: &Located<'_>,
+    partition_fields: Vec<FieldRef>,
+    parts: Vec<PartFile>,
+) -> Result<Dataset> {
+    if located.kind == Kind::Delta {
+        return Err(delta(dataset));
     }
+    let declared = located.file_schema.clone();
+    let place = (located.kind.clone(), located.path.as_path());
+    Dataset::assemble(dataset.clone(), place, declared, partition_fields, parts)
 }
 
 /// The error for a table format that is not served: reading its Parquet files as they lie there would

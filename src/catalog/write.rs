@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 
 use super::dataset::{Dataset, Version};
 use super::layout::Form;
@@ -12,7 +11,7 @@ use super::name::DatasetRef;
 use super::store::{Catalog, can_be, delta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{StagedFile, Target, check_storable};
+use crate::storage::{StagedFile, Target, check_storable, ipc_schema};
 
 /// What an upload may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -219,18 +218,6 @@ impl Catalog {
         self.root.write_small(&Form::Registration.path(dataset), &text, target)?;
         Ok(described)
     }
-}
-
-/// `schema` as an encapsulated IPC message, which is what FlightInfo.schema holds too.
-pub fn ipc_schema(schema: &arrow::datatypes::Schema) -> Vec<u8> {
-    let options = IpcWriteOptions::default();
-    let mut tracker = DictionaryTracker::new(false);
-    let encoded =
-        IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &options);
-    let mut bytes = Vec::new();
-    // Writing to a Vec cannot fail.
-    let _ = arrow::ipc::writer::write_message(&mut bytes, encoded, &options);
-    bytes
 }
 
 fn already_exists(dataset: &DatasetRef) -> Error {

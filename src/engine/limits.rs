@@ -130,11 +130,10 @@ fn depth(tokens: &[Token]) -> usize {
                 }
                 chains.push(0);
             }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                if chains.len() > 1 {
-                    sum -= chains.pop().unwrap_or(0);
-                }
+            Token::RParen | Token::RBracket | Token::RBrace if chains.len() > 1 => {
+                sum -= chains.pop().unwrap_or(0);
             }
+            Token::RParen | Token::RBracket | Token::RBrace => {}
             Token::Comma | Token::SemiColon => {
                 if let Some(chain) = chains.last_mut() {
                     sum -= std::mem::take(chain);

@@ -8,6 +8,7 @@
 //! query; one that fails says so, and never ends early as if it were whole.
 
 mod admission;
+mod bounded;
 mod error;
 mod gate;
 mod input;

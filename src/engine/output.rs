@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::storage::{cast_batch, rewrite_field, without_views};
+use crate::storage::{cast_batch, rewrite_field};
 
 /// Which types a result of SQL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,9 +62,6 @@ impl TypeProfile {
 #[derive(Debug, Clone)]
 pub(super) struct Output {
     schema: SchemaRef,
-    /// The schema without views, where it has some: batches make a detour over it, which leaves
-    /// behind the buffers that the views only point into.
-    plain: Option<SchemaRef>,
 }
 
 impl Output {
@@ -77,10 +74,7 @@ impl Output {
             rewrite_field(&Arc::new(field.with_nullable(nullable)), &|data_type| profile.rewrite(data_type))
         };
         let fields: Vec<_> = logical.fields().iter().zip(physical.fields()).map(field).collect();
-        let schema = Schema::new(fields);
-        let plain = without_views(&schema);
-        let plain = (plain != schema).then(|| Arc::new(plain));
-        Self { schema: Arc::new(schema), plain }
+        Self { schema: Arc::new(Schema::new(fields)) }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -89,11 +83,8 @@ impl Output {
 
     /// `batch` in the output's schema.
     pub(super) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let convert = || match &self.plain {
-            Some(plain) => cast_batch(&cast_batch(batch, plain)?, &self.schema),
-            None => cast_batch(batch, &self.schema),
-        };
-        convert().map_err(|error| Error::internal(format!("a result does not fit its schema: {error}")))
+        cast_batch(batch, &self.schema)
+            .map_err(|error| Error::internal(format!("a result does not fit its schema: {error}")))
     }
 }
 
@@ -191,17 +182,6 @@ mod tests {
 
     fn half(value: f32) -> <arrow::datatypes::Float16Type as arrow::datatypes::ArrowPrimitiveType>::Native {
         <arrow::datatypes::Float16Type as arrow::datatypes::ArrowPrimitiveType>::Native::from_f32(value)
-    }
-
-    #[test]
-    fn views_do_not_drag_their_buffers_along() {
-        let long = vec!["a string too long to be inlined"; 10_000];
-        let views = StringViewArray::from(long).slice(0, 1);
-        let batch = RecordBatch::try_from_iter([("v", Arc::new(views) as _)]).unwrap();
-        let output = Output::new(&batch.schema(), &batch.schema(), TypeProfile::Native);
-        let converted = output.convert(&batch).unwrap();
-        assert!(converted.get_array_memory_size() < 1000, "{}", converted.get_array_memory_size());
-        assert_eq!(*converted.column(0).data_type(), DataType::Utf8View);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
+use super::bounded::bound_functions;
 use super::limits::SqlLimits;
 use super::workers::Workers;
 use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, QueryCatalog};
@@ -61,11 +62,12 @@ impl Engine {
     /// An engine over `catalog`.
     pub fn new(catalog: Arc<Catalog>, options: &EngineOptions) -> Result<Self> {
         let runtime = Arc::new(runtime(options)?);
-        let base = SessionStateBuilder::new()
+        let mut base = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features()
             .build();
+        bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);
         let planning = Semaphore::new(PLANNED_AT_ONCE);
         Ok(Self { catalog, base, admission, sql: options.sql, workers: Workers::start()?, planning })

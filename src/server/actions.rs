@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_flight::ActionType;
 use bytes::Bytes;
 use parquet::basic::Compression;
+use parquet::file::metadata::RowGroupMetaData;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::flight::Handler;
 use super::rpc::Rpc;
 use super::target::named;
-use crate::catalog::{Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName, ipc_schema};
+use crate::catalog::{Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -183,7 +184,7 @@ fn description(
 ) -> proto::DescribeDatasetResponse {
     let row_groups = || dataset.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
     let mut codecs: Vec<String> = row_groups()
-        .flat_map(|group| group.columns())
+        .flat_map(RowGroupMetaData::columns)
         .map(|column| codec_name(column.compression()))
         .collect();
     codecs.sort();
@@ -216,7 +217,7 @@ fn description(
         codecs,
         columns: columns.collect(),
         partition_columns: dataset.partition_fields.iter().map(|field| field.name().clone()).collect(),
-        arrow_schema: ipc_schema(&dataset.schema).into(),
+        arrow_schema: dataset.ipc_schema(),
         path,
         damage: String::new(),
     }

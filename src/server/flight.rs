@@ -35,6 +35,8 @@ impl Handler {
     }
 }
 
+// By value, for `map_err`.
+#[allow(clippy::needless_pass_by_value)]
 fn fail(error: Error) -> Status {
     status(&error)
 }
@@ -109,7 +111,7 @@ impl FlightService for Handler {
         let (rpc, profile) = (Rpc::of(&request)?, profile(request.metadata())?);
         let target = self.target(&request.into_inner(), profile).await?;
         let schema = self.schema(target, &rpc).await.map_err(fail)?;
-        Ok(Response::new(SchemaResult { schema: schema.into() }))
+        Ok(Response::new(SchemaResult { schema }))
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {

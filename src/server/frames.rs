@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 
 use crate::error::{Error, Result};
-use crate::storage::{cast_batch, without_views};
+use crate::storage::{cast_batch, decodable};
 
 /// No message is larger, unless a single row is: the receive limit that gRPC clients have by default.
 pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -26,8 +27,8 @@ pub(super) struct FrameEncoder {
     context: IpcWriteContext,
     options: IpcWriteOptions,
     schema: SchemaRef,
-    /// The schema without views, where it has some. A view drags along the whole buffers that it points
-    /// into, whatever the slice; so each piece makes a detour over plain types, which leaves them behind.
+    /// The schema that batches are cut in, where it is not the stream's: views drag along the whole
+    /// buffers that they point into, whatever the slice.
     plain: Option<SchemaRef>,
     /// Whether dictionaries are still to be sent: see [`finish`](FrameEncoder::finish).
     unopened: bool,
@@ -49,7 +50,7 @@ impl FrameEncoder {
             context: IpcWriteContext::default(),
             options: IpcWriteOptions::default(),
             schema: Arc::clone(schema),
-            plain: Some(without_views(schema)).filter(|plain| *plain != **schema).map(Arc::new),
+            plain: Some(decodable(schema)).filter(|plain| *plain != **schema).map(Arc::new),
             unopened: has_dictionaries(schema),
         };
         let schema = encoder.generator.schema_to_bytes_with_dictionary_tracker(
@@ -71,7 +72,7 @@ impl FrameEncoder {
         Ok(Some(chunk))
     }
 
-    /// The messages of `batch`.
+    /// The messages of `batch`, whose columns have the stream's types, or already those of `decodable`.
     pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<Chunk> {
         if batch.num_rows() > 0 {
             self.unopened = false;
@@ -79,8 +80,8 @@ impl FrameEncoder {
         let mut chunk = Chunk { frames: Vec::new(), rows: batch.num_rows() as u64 };
         let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
         let plain = plain.map_err(|error| unencodable(&error))?;
-        let columns = plain.as_ref().unwrap_or(batch).columns();
-        let bytes: usize = columns.iter().map(|column| slice_bytes(column)).sum();
+        let batch = plain.as_ref().unwrap_or(batch);
+        let bytes: usize = batch.columns().iter().map(|column| slice_bytes(column)).sum();
         let pieces = bytes.div_ceil(BODY_TARGET).clamp(1, batch.num_rows().max(1));
         let rows = batch.num_rows().div_ceil(pieces).max(1);
         let mut offset = 0;
@@ -95,8 +96,8 @@ impl FrameEncoder {
     /// Encodes a piece. Rows of very different sizes can make it too large: then its halves, unless it
     /// is hardly smaller than the `whole` that it is a half of, and cutting does not help.
     fn encode_piece(&mut self, piece: &RecordBatch, whole: usize, chunk: &mut Chunk) -> Result<()> {
-        let compact = self.plain.as_ref().map(|plain| cast_batch(&cast_batch(piece, plain)?, &self.schema));
-        let compact = compact.transpose().map_err(|error| unencodable(&error))?;
+        let compact = self.plain.is_some().then(|| self.restore(piece)).transpose();
+        let compact = compact.map_err(|error| unencodable(&error))?;
         let encoded = self.generator.encode(
             compact.as_ref().unwrap_or(piece),
             &mut self.tracker,
@@ -114,6 +115,14 @@ impl FrameEncoder {
         }
         chunk.frames.push(frame(batch));
         Ok(())
+    }
+
+    /// The rows of a plain piece in the stream's types. What views are made of is copied first if the
+    /// piece is a slice: they would point into the whole.
+    fn restore(&self, piece: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let schema = piece.schema();
+        let copied = concat_batches(&schema, [&RecordBatch::new_empty(Arc::clone(&schema)), piece])?;
+        cast_batch(&copied, &self.schema)
     }
 }
 
@@ -164,7 +173,7 @@ mod tests {
         let texts = (0..1000).map(|row| if row == 500 { "x".repeat(3 << 20) } else { "y".repeat(row * 5) });
         let column = StringArray::from_iter_values(texts);
         let batch = RecordBatch::try_from_iter([("s", Arc::new(column) as _)]).unwrap();
-        let (frames, decoded) = round_trip(&[batch.clone()]);
+        let (frames, decoded) = round_trip(std::slice::from_ref(&batch));
         assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
         assert_eq!(rows(&decoded), batch);
     }
@@ -174,7 +183,7 @@ mod tests {
         let text = "a string that is too long to be held inside of its view".repeat(4);
         let column = StringViewArray::from_iter_values((0..60_000).map(|_| &text));
         let batch = RecordBatch::try_from_iter([("v", Arc::new(column) as _)]).unwrap();
-        let (frames, decoded) = round_trip(&[batch.clone()]);
+        let (frames, decoded) = round_trip(std::slice::from_ref(&batch));
         assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
         let sent: usize = frames.iter().map(|frame| frame.data_body.len()).sum();
         assert!(sent < 60_000 * (text.len() + 32), "{sent} bytes were sent");

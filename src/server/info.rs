@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use bytes::Bytes;
 use futures::StreamExt;
 use globset::{GlobBuilder, GlobMatcher};
 use tonic::Status;
@@ -12,9 +13,9 @@ use super::respond::Responses;
 use super::rpc::Rpc;
 use super::status::status;
 use super::target::{SqlQuery, Target, dataset_ticket, query_ticket};
-use crate::catalog::{Catalog, Dataset, Listed, ipc_schema};
+use crate::catalog::{Catalog, Dataset, Listed};
 use crate::error::{Error, Result, contain};
-use crate::storage::{blocking, parallel_map};
+use crate::storage::{blocking, ipc_schema, parallel_map};
 
 /// Datasets that are described between two messages of a listing.
 const LISTED_AT_ONCE: usize = 256;
@@ -60,17 +61,17 @@ impl Handler {
     }
 
     /// The schema of what a descriptor asks for, as an encapsulated IPC message.
-    pub(super) async fn schema(&self, target: Target, rpc: &Rpc) -> Result<Vec<u8>> {
+    pub(super) async fn schema(&self, target: Target, rpc: &Rpc) -> Result<Bytes> {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => {
                 let catalog = Arc::clone(self.engine.catalog());
                 let dataset = blocking(move || catalog.describe(&dataset)).await?;
-                Ok(ipc_schema(&dataset.schema))
+                Ok(dataset.ipc_schema())
             }
             Target::Query(query) => {
                 let planned = self.plan(&query, rpc.deadline(self.options.query_timeout)).await?;
-                Ok(ipc_schema(planned.schema()))
+                Ok(ipc_schema(planned.schema()).into())
             }
         }
     }
@@ -154,7 +155,7 @@ fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {
 
 fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[String]) -> FlightInfo {
     let info = FlightInfo {
-        schema: ipc_schema(&dataset.schema).into(),
+        schema: dataset.ipc_schema(),
         total_records: i64::try_from(dataset.rows()).unwrap_or(i64::MAX),
         total_bytes: i64::try_from(dataset.bytes()).unwrap_or(i64::MAX),
         ordered: true,
@@ -166,5 +167,5 @@ fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[St
 /// The one endpoint. No location means: on the connection that you have.
 fn endpoint(ticket: Ticket, advertise: &[String]) -> FlightEndpoint {
     let endpoint = FlightEndpoint::new().with_ticket(ticket);
-    advertise.iter().fold(endpoint, |endpoint, uri| endpoint.with_location(uri))
+    advertise.iter().fold(endpoint, FlightEndpoint::with_location)
 }

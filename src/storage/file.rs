@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cap_std::fs::MetadataExt as _;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 
 use super::area::io_error;
 use crate::error::{Error, Result};
@@ -79,6 +80,21 @@ impl FileStat {
         }
     }
 
+    pub(super) fn of_statx(found: &Statx) -> Self {
+        let time = |time: &StatxTimestamp| nanos(time.tv_sec, time.tv_nsec.into());
+        let born = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        Self {
+            identity: FileIdentity {
+                device: makedev(found.stx_dev_major, found.stx_dev_minor),
+                inode: found.stx_ino,
+                size: found.stx_size,
+                mtime_nanos: time(&found.stx_mtime),
+            },
+            changed_nanos: time(&found.stx_ctime),
+            created: born.then(|| system_time(time(&found.stx_btime))),
+        }
+    }
+
     /// Bytes on disk.
     pub fn size(&self) -> u64 {
         self.identity.size
@@ -86,10 +102,13 @@ impl FileStat {
 
     /// When the content was last written.
     pub fn modified(&self) -> SystemTime {
-        let nanos = self.identity.mtime_nanos;
-        let distance = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX));
-        if nanos >= 0 { UNIX_EPOCH + distance } else { UNIX_EPOCH - distance }
+        system_time(self.identity.mtime_nanos)
     }
+}
+
+fn system_time(nanos: i128) -> SystemTime {
+    let distance = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX));
+    if nanos >= 0 { UNIX_EPOCH + distance } else { UNIX_EPOCH - distance }
 }
 
 fn nanos(seconds: i64, nanos: i64) -> i128 {

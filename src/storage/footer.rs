@@ -1,16 +1,18 @@
 //! Parquet footers: parsed once, cached under the identity of their file.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
+use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
 
 /// A file's footer and the Arrow schema that it stores.
@@ -20,9 +22,16 @@ pub struct Footer {
     pub metadata: Arc<ParquetMetaData>,
     /// The Arrow schema as it was stored (`ARROW:schema`), or as it follows from the Parquet types.
     pub schema: SchemaRef,
+    /// The schema as FlightInfo has it, made when it is first asked for: listings ask every time.
+    encoded: OnceLock<Bytes>,
 }
 
 impl Footer {
+    /// The schema as an encapsulated IPC message.
+    pub fn ipc_schema(&self) -> Bytes {
+        self.encoded.get_or_init(|| ipc_schema(&self.schema).into()).clone()
+    }
+
     /// Rows in the file.
     pub fn rows(&self) -> u64 {
         u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
@@ -37,14 +46,15 @@ impl Footer {
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| damaged(file.path(), &error.to_string()).with_source(error))?;
-        let footer = Self { metadata: Arc::clone(loaded.metadata()), schema: Arc::clone(loaded.schema()) };
+        let (metadata, schema) = (Arc::clone(loaded.metadata()), Arc::clone(loaded.schema()));
+        let footer = Self { metadata, schema, encoded: OnceLock::new() };
         footer.check(file.path())?;
         Ok(footer)
     }
 
     /// Row counts that contradict each other would make FlightInfo lie.
     fn check(&self, path: &Path) -> Result<()> {
-        let in_groups: i64 = self.metadata.row_groups().iter().map(|group| group.num_rows()).sum();
+        let in_groups: i64 = self.metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
         let in_file = self.metadata.file_metadata().num_rows();
         if in_file < 0 || in_file != in_groups {
             return Err(damaged(path, &format!("it claims {in_file} rows, its row groups {in_groups}")));
@@ -76,8 +86,8 @@ struct ByMemory;
 
 impl Weighter<Key, Arc<Footer>> for ByMemory {
     fn weight(&self, _: &Key, footer: &Arc<Footer>) -> u64 {
-        // The schema's share is small beside the metadata's; a flat sum covers it and the entry.
-        footer.metadata.memory_size() as u64 + 128 * footer.schema.flattened_fields().len() as u64 + 256
+        // A flat sum covers the schema, its encoded form and the entry.
+        footer.metadata.memory_size() as u64 + 384 * footer.schema.flattened_fields().len() as u64 + 512
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -12,18 +11,17 @@ use parquet::file::metadata::RowGroupMetaData;
 
 use super::file::HeldFile;
 use super::footer::Footer;
-use super::types::{cast_batch, decodable};
+use super::types::decodable;
 use crate::error::{Error, Result, contain};
 
-/// A batch aims at this many bytes of Arrow data: large enough to amortise a message, small enough
-/// that a few of them in flight stay below the memory bound.
-const BATCH_BYTES: u64 = 4 << 20;
+/// A batch aims at this many bytes of Arrow data, which is what a message aims at too.
+const BATCH_BYTES: u64 = 2 << 20;
 const MAX_BATCH_ROWS: u64 = 65_536;
 
-/// The rows of a file, batch after batch, in the schema that was stored.
+/// The rows of a file, batch after batch, in the types of [`decodable`]: where the stored ones are
+/// others, whoever needs them casts at the end.
 pub struct PartScan {
     file: HeldFile,
-    schema: SchemaRef,
     reader: ParquetRecordBatchReader,
 }
 
@@ -44,7 +42,7 @@ impl PartScan {
         };
         let built = contain(build).map_err(|text| damaged(&file, &text))?;
         let reader = built.map_err(|error| scan_error(&file, error))?;
-        Ok(Self { file, schema, reader })
+        Ok(Self { file, reader })
     }
 
     /// The next batch, or `None` after the last. The end is only the end if the file is still what
@@ -55,10 +53,7 @@ impl PartScan {
             self.file.check_unchanged()?;
             return Ok(None);
         };
-        let batch = batch.map_err(|error| scan_error(&self.file, error))?;
-        cast_batch(&batch, &self.schema)
-            .map(Some)
-            .map_err(|error| Error::internal(format!("a stored batch does not fit its schema: {error}")))
+        batch.map(Some).map_err(|error| scan_error(&self.file, error))
     }
 }
 

@@ -268,7 +268,8 @@ fn survives(field: &Field) -> Result<(), String> {
         let stored = Arc::clone(stored.schema());
         let options = ArrowReaderOptions::new().with_schema(Arc::new(decodable(&stored)));
         let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
-        for batch in reader.and_then(|reader| reader.build()).map_err(|e| e.to_string())? {
+        let reader = reader.map_err(|e| e.to_string())?.build().map_err(|e| e.to_string())?;
+        for batch in reader {
             let batch = batch.map_err(|e| e.to_string())?;
             cast_batch(&batch, &stored).map_err(|e| e.to_string())?;
         }

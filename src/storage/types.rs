@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, write_message};
 
 /// `field` with `rewrite` applied to its type and to all types inside of it, outermost first;
 /// `rewrite` gives `None` for a type that stays.
@@ -65,8 +66,20 @@ pub(super) fn storable(schema: &Schema) -> Schema {
 
 /// `schema` as Parquet's reader should decode it: what is stored, with views as plain strings. Decoded
 /// as views, each batch would carry the whole pages that its views point into.
-pub(super) fn decodable(schema: &Schema) -> Schema {
+pub fn decodable(schema: &Schema) -> Schema {
     without_views(&storable(schema))
+}
+
+/// `schema` as an encapsulated IPC message, which is what FlightInfo.schema holds.
+pub fn ipc_schema(schema: &Schema) -> Vec<u8> {
+    let options = IpcWriteOptions::default();
+    let mut tracker = DictionaryTracker::new(false);
+    let encoded =
+        IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &options);
+    let mut bytes = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = write_message(&mut bytes, encoded, &options);
+    bytes
 }
 
 /// The same rows in `schema`: each column cast to its type there, where it has another one.

@@ -92,7 +92,7 @@ async fn the_first_signal_drains() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(tokio::net::TcpStream::connect(&server.address).await.is_err(), "new work is let in");
     let rest: Vec<_> = stream.try_collect().await.unwrap();
-    assert_eq!(first + rest.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2_000_000);
+    assert_eq!(first + rest.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 2_000_000);
     drop(client);
     assert_eq!(server.wait().code(), Some(0));
 }

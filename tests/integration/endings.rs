@@ -108,7 +108,7 @@ async fn only_the_true_end_commits() {
     for sent in &offsets {
         for ending in ENDINGS {
             let whole = sent.iter().zip(&frames).all(|(sent, frame)| sent == frame);
-            let commits = ending == Ending::True && whole && sent.len() >= 1;
+            let commits = ending == Ending::True && whole && !sent.is_empty();
             let status = upload(&server, sent, ending).await;
             let expected_rows = if commits { 100 * (sent.len() - 1) } else { 7 };
             if ending == Ending::True {

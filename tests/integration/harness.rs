@@ -26,7 +26,8 @@ pub(crate) struct Server {
     pub(crate) line: String,
     pub(crate) address: String,
     /// Kept for its drop, if the root is this server's own.
-    _dir: Option<TempDir>,
+    #[allow(dead_code)]
+    dir: Option<TempDir>,
     root: PathBuf,
 }
 
@@ -39,7 +40,7 @@ impl Server {
     pub(crate) fn with_args(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Self::on(dir.path(), args);
-        server._dir = Some(dir);
+        server.dir = Some(dir);
         server
     }
 
@@ -58,7 +59,7 @@ impl Server {
         stdout.read_line(&mut line).unwrap();
         let address = line.split("grpc://").nth(1).and_then(|rest| rest.split(' ').next());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
-        Self { child, _stdout: stdout, line, address, _dir: None, root: root.to_owned() }
+        Self { child, _stdout: stdout, line, address, dir: None, root: root.to_owned() }
     }
 
     pub(crate) fn root(&self) -> &Path {

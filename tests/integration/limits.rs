@@ -53,6 +53,32 @@ async fn deep_and_huge_sql_is_a_clear_error_at_once() {
 }
 
 #[tokio::test]
+async fn a_function_cannot_ask_for_more_than_there_is() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 3)]).await.unwrap();
+    for sql in [
+        "select repeat('a', 1000000000000)",
+        "select repeat(arrow_cast('a', 'LargeUtf8'), 1000000000000)",
+        "select repeat(s, 1000000000) from t",
+        "select lpad('a', 2000000000)",
+        "select rpad(arrow_cast('a', 'LargeUtf8'), 1000000000000, 'b')",
+        "select array_repeat(1, 2000000000)",
+        "select array_resize([1], 1000000000000, 2)",
+        "select range(0, 1000000000000)",
+        "select generate_series(1, 1000000000000)",
+        "select list_repeat(1, 2000000000)",
+    ] {
+        assert_error(get(&mut client, sql).await, Code::ResourceExhausted, "allowed");
+    }
+    assert_eq!(
+        number(&mut client, "select length(repeat('ab', 1000)) + array_length(range(0, 10))").await,
+        2010
+    );
+    assert_eq!(number(&mut client, "select cast(sum(length(lpad(s, 20))) as bigint) from t").await, 60);
+}
+
+#[tokio::test]
 async fn sql_just_below_the_limits_runs() {
     let server = Server::start();
     let mut client = server.client().await;

@@ -1,5 +1,10 @@
 //! Tests over the real binary: each starts a server of its own on an ephemeral port and a fresh root.
 
+// A test that panics has failed, which is what it is for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Other programs rename without syncing.
+#![allow(clippy::disallowed_methods)]
+
 mod actions;
 mod command_line;
 mod concurrency;

@@ -82,10 +82,10 @@ async fn zero_batches_make_an_empty_dataset() {
 }
 
 /// Frames of an upload, each batch with metadata of its own.
-fn with_metadata(batches: &[RecordBatch]) -> Vec<FlightData> {
+fn with_metadata(batches: Vec<RecordBatch>) -> Vec<FlightData> {
     let stream = FlightDataEncoderBuilder::new()
         .with_flight_descriptor(Some(path("acked")))
-        .build(futures::stream::iter(batches.to_vec().into_iter().map(Ok)));
+        .build(futures::stream::iter(batches.into_iter().map(Ok)));
     let mut frames: Vec<FlightData> = futures::executor::block_on(stream.try_collect()).unwrap();
     for (index, frame) in frames.iter_mut().enumerate().skip(1) {
         frame.app_metadata = format!("batch {index}").into();
@@ -97,7 +97,7 @@ fn with_metadata(batches: &[RecordBatch]) -> Vec<FlightData> {
 async fn metadata_of_batches_is_echoed_while_the_upload_runs() {
     let server = Server::start();
     let mut client = FlightServiceClient::new(server.channel().await);
-    let frames = with_metadata(&[batch(1, 10), batch(1, 10)]);
+    let frames = with_metadata(vec![batch(1, 10), batch(1, 10)]);
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     let messages = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let mut answers = client.do_put(messages).await.unwrap().into_inner();

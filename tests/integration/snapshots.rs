@@ -62,7 +62,8 @@ async fn one_statement_sees_one_version_of_each_dataset() {
     let sql = "select (select max(v) from t) - min(a.v) as d from t a join t b on a.n = b.n \
                having min(a.v) <> max(b.v) or (select max(v) from t) <> min(a.v)";
     while !writing.is_finished() {
-        let rows: usize = get(&mut client, sql).await.unwrap().iter().map(|batch| batch.num_rows()).sum();
+        let rows: usize =
+            get(&mut client, sql).await.unwrap().iter().map(arrow::array::RecordBatch::num_rows).sum();
         assert_eq!(rows, 0, "two references saw different versions");
     }
     writing.await.unwrap();

@@ -45,13 +45,9 @@ async fn a_join_that_never_returns_is_stopped_too() {
     let server = Server::start();
     let channel = server.channel().await;
     let work = tokio::spawn(async move {
-        FlightServiceClient::new(channel)
-            .do_get(Ticket::new(STUCK))
-            .await
-            .unwrap()
-            .into_inner()
-            .message()
-            .await
+        let mut client = FlightServiceClient::new(channel);
+        let mut stream = client.do_get(Ticket::new(STUCK)).await.unwrap().into_inner();
+        while stream.message().await.unwrap().is_some() {}
     });
     let mut client = server.client().await;
     eventually(PATIENCE, || cpu_ticks(server.pid()) > 50).await;
