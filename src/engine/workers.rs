@@ -14,7 +14,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// takes memory.
 const STACK_BYTES: usize = 64 << 20;
 
-/// A runtime for planning and running queries: one thread a core.
+/// Threads for each core. A query runs on as many threads as there are cores, and can be in computations
+/// that do not return for long: the system's scheduler must have others to share the cores with.
+const THREADS_PER_CORE: usize = 4;
+
+/// A runtime for planning and running queries.
 #[derive(Debug)]
 pub(super) struct Workers {
     handle: Handle,
@@ -26,7 +30,7 @@ impl Workers {
     pub(super) fn start() -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores.max(2))
+            .worker_threads(cores * THREADS_PER_CORE)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()

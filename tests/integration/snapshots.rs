@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::harness::{Server, act, assert_error, batch, count, get, put};
 
 /// Large enough that the server cannot have sent all of it before the client reads on.
-const ROWS: i64 = 4_000_000;
+const ROWS: i64 = 1_000_000;
 
 #[tokio::test]
 async fn a_replace_or_drop_in_mid_scan_changes_nothing_for_the_reader() {
