@@ -15,7 +15,7 @@ async fn the_startup_line_says_what_is_served_and_where() {
     let mut server = Server::start();
     put(&mut server.client().await, "t", vec![batch(1, 1)]).await.unwrap();
     server.signal(Signal::TERM);
-    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.wait().await.code(), Some(0));
     let again = Server::on(server.root(), &[]);
     let root = server.root().canonicalize().unwrap();
     let expected = format!(
@@ -94,7 +94,7 @@ async fn the_first_signal_drains() {
     let rest: Vec<_> = stream.try_collect().await.unwrap();
     assert_eq!(first + rest.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 2_000_000);
     drop(client);
-    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.wait().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn the_drain_has_a_deadline_and_the_second_signal_forces() {
     let mut stream = client.do_get(Ticket::new(endless)).await.unwrap();
     stream.try_next().await.unwrap();
     patient.signal(Signal::TERM);
-    assert_eq!(patient.wait().code(), Some(0));
+    assert_eq!(patient.wait().await.code(), Some(0));
     assert!(stream.try_collect::<Vec<_>>().await.is_err(), "a cut stream must not look whole");
 
     let mut forced = Server::with_args(&["--drain-timeout", "1h"]);
@@ -115,7 +115,7 @@ async fn the_drain_has_a_deadline_and_the_second_signal_forces() {
     forced.signal(Signal::TERM);
     tokio::time::sleep(Duration::from_millis(200)).await;
     forced.signal(Signal::TERM);
-    assert_eq!(forced.wait().code(), Some(130));
+    assert_eq!(forced.wait().await.code(), Some(130));
 }
 
 #[tokio::test]

@@ -84,14 +84,15 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    /// Waits for the end of the process; the connections of this test's clients stay responsive.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
             assert!(start.elapsed() < PATIENCE, "the server does not end");
-            std::thread::yield_now();
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
