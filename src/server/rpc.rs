@@ -150,9 +150,9 @@ where
         parts.extensions.insert(rpc.clone());
         let body = tonic::body::Body::new(GuardedBody::new(body));
         let response = self.inner.call(Request::from_parts(parts, body));
-        let guard = FinishOnDrop(rpc.clone());
+        let mut guard = FinishOnDrop(Some(rpc.clone()));
         let answer = async move {
-            let response = match guard.0.shared.deadline {
+            let response = match rpc.shared.deadline {
                 None => response.await?,
                 Some(deadline) => match timeout_at(deadline, response).await {
                     Ok(response) => response?,
@@ -160,7 +160,7 @@ where
                 },
             };
             // From here on the response's body is what ends the RPC.
-            let rpc = guard.disarm();
+            guard.0 = None;
             let (mut parts, body) = response.into_parts();
             parts.headers.insert(REQUEST_ID, id);
             if let Some(code) = parts.headers.get("grpc-status") {
@@ -173,19 +173,13 @@ where
 }
 
 /// Logs the RPC as cancelled if its handler is dropped before it answers.
-struct FinishOnDrop(Rpc);
-
-impl FinishOnDrop {
-    fn disarm(self) -> Rpc {
-        let rpc = self.0.clone();
-        std::mem::forget(self);
-        rpc
-    }
-}
+struct FinishOnDrop(Option<Rpc>);
 
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {
-        self.0.finish("Cancelled");
+        if let Some(rpc) = &self.0 {
+            rpc.finish("Cancelled");
+        }
     }
 }
 
