@@ -80,6 +80,9 @@ impl Located<'_> {
     /// Device and inode of the dataset's directory, if it is one.
     fn directory(&self) -> Option<(u64, u64)> {
         use cap_std::fs::MetadataExt;
+        if self.kind == Kind::File {
+            return None;
+        }
         let metadata = self.area.dir().metadata(&self.path).ok()?;
         metadata.is_dir().then(|| (metadata.dev(), metadata.ino()))
     }

@@ -160,7 +160,7 @@ where
                 },
             };
             // From here on the response's body is what ends the RPC.
-            guard.0 = None;
+            guard.disarm();
             let (mut parts, body) = response.into_parts();
             parts.headers.insert(REQUEST_ID, id);
             if let Some(code) = parts.headers.get("grpc-status") {
@@ -174,6 +174,12 @@ where
 
 /// Logs the RPC as cancelled if its handler is dropped before it answers.
 struct FinishOnDrop(Option<Rpc>);
+
+impl FinishOnDrop {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {
