@@ -283,12 +283,12 @@ impl SnapshotTable {
 
     fn file(&self, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
         let statistics = part.statistics(&self.snapshot.dataset.file_schema).map_err(external)?;
+        // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.clone())
             .with_arrow_schema(Arc::clone(&part.footer.schema))
             .with_extension(held.clone());
         file.statistics = Some(Arc::new(Self::with_partitions(statistics, part)));
-        // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         file.object_meta.last_modified = part.stat.modified().into();
         Ok(file)
     }

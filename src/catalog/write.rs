@@ -94,8 +94,7 @@ impl Upload {
 
         let catalog = &self.catalog;
         let _lock = catalog.lock(&self.dataset);
-        catalog.check_put(&self.dataset, &self.options)?;
-        let hidden = catalog.forms(&self.dataset);
+        let hidden = catalog.check_put(&self.dataset, &self.options)?;
         let path = Form::File.path(&self.dataset);
         let target = match self.options.mode {
             PutMode::Create => Target::MustBeNew,
@@ -112,7 +111,8 @@ impl Upload {
 }
 
 impl Catalog {
-    fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<()> {
+    /// Fails where an upload may not go through; gives the forms that the dataset has.
+    fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
         let forms = self.forms(dataset);
         if forms.iter().any(|form| self.is_delta(&form.path(dataset))) {
             return Err(delta(dataset));
@@ -127,7 +127,10 @@ impl Catalog {
                 "{path} is a directory without Parquet files, which an upload does not replace"
             )));
         }
-        options.if_version.as_deref().map_or(Ok(()), |wanted| self.check_version(dataset, wanted))
+        if let Some(wanted) = &options.if_version {
+            self.check_version(dataset, wanted)?;
+        }
+        Ok(forms)
     }
 
     fn check_version(&self, dataset: &DatasetRef, wanted: &str) -> Result<()> {

@@ -23,5 +23,5 @@ pub use admission::{AdmissionOptions, Permit};
 pub use input::InputTable;
 pub use limits::SqlLimits;
 pub use output::TypeProfile;
-pub use query::{Query, QueryStream};
+pub use query::{Query, QueryStream, deadline_exceeded};
 pub use session::{Engine, EngineOptions};

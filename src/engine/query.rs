@@ -177,7 +177,8 @@ impl Stream for QueryStream {
     }
 }
 
-fn deadline_exceeded() -> Error {
+/// The error of a query whose time is up, wherever that is noticed first.
+pub fn deadline_exceeded() -> Error {
     Error::new(
         ErrorKind::DeadlineExceeded,
         "the query's time was up: the client's deadline, or the setting query-timeout",

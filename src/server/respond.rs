@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::frames::Chunk;
 use super::rpc::Rpc;
 use super::status::status;
+use crate::engine::deadline_exceeded;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A response's stream.
@@ -99,10 +100,9 @@ impl Listening {
     async fn next(&mut self) -> Result<Option<Chunk>> {
         let received = match self.deadline {
             // The task watches the deadline too, but it may be in a computation that does not return.
-            Some(deadline) => timeout_at(deadline, self.receiver.recv()).await.map_err(|_| {
-                let text = "the query's time was up: the client's deadline, or the setting query-timeout";
-                Error::new(ErrorKind::DeadlineExceeded, text)
-            })?,
+            Some(deadline) => {
+                timeout_at(deadline, self.receiver.recv()).await.map_err(|_| deadline_exceeded())?
+            }
             None => self.receiver.recv().await,
         };
         match received {

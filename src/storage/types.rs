@@ -40,6 +40,12 @@ fn rewrite_type(data_type: &DataType, rewrite: &impl Fn(&DataType) -> Option<Dat
     }
 }
 
+/// `schema` with [`rewrite_field`] applied to its fields.
+fn rewrite_schema(schema: &Schema, rewrite: &impl Fn(&DataType) -> Option<DataType>) -> Schema {
+    let fields: Vec<_> = schema.fields().iter().map(|field| rewrite_field(field, rewrite)).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
 /// `schema` with views replaced by the plain types that hold the same values.
 pub fn without_views(schema: &Schema) -> Schema {
     let plain = |data_type: &DataType| match data_type {
@@ -47,8 +53,7 @@ pub fn without_views(schema: &Schema) -> Schema {
         DataType::BinaryView => Some(DataType::Binary),
         _ => None,
     };
-    let fields: Vec<_> = schema.fields().iter().map(|field| rewrite_field(field, &plain)).collect();
-    Schema::new_with_metadata(fields, schema.metadata().clone())
+    rewrite_schema(schema, &plain)
 }
 
 /// `schema` as Parquet can hold it: dictionaries of fixed-size binary become the values, since the
@@ -60,8 +65,7 @@ pub(super) fn storable(schema: &Schema) -> Schema {
         }
         _ => None,
     };
-    let fields: Vec<_> = schema.fields().iter().map(|field| rewrite_field(field, &plain)).collect();
-    Schema::new_with_metadata(fields, schema.metadata().clone())
+    rewrite_schema(schema, &plain)
 }
 
 /// `schema` as Parquet's reader should decode it: what is stored, with views as plain strings. Decoded
