@@ -100,8 +100,8 @@ pub struct Dataset {
     pub partition_fields: Vec<FieldRef>,
     /// The files in order.
     pub parts: Vec<PartFile>,
-    /// Changes with the content.
-    pub version: Version,
+    /// The path that the files lie at or below.
+    base: PathBuf,
 }
 
 impl Dataset {
@@ -130,11 +130,15 @@ impl Dataset {
         } else {
             Arc::new(Schema::new_with_metadata(fields, file_schema.metadata().clone()))
         };
-        let version = match (&kind, parts.as_slice()) {
+        Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, base: base.to_owned() })
+    }
+
+    /// Changes with the content. Made when it is asked for: listings of many datasets have no use for it.
+    pub fn version(&self) -> Version {
+        match (&self.kind, self.parts.as_slice()) {
             (Kind::File, [part]) => Version::of_file(&part.stat),
-            _ => Version::of(base, parts.iter().map(|part| (part.path.as_path(), &part.stat))),
-        };
-        Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, version })
+            (_, parts) => Version::of(&self.base, parts.iter().map(|part| (part.path.as_path(), &part.stat))),
+        }
     }
 
     /// The schema as an encapsulated IPC message.

@@ -121,7 +121,7 @@ impl Handler {
         Ok(proto::RegisterDatasetResponse {
             name,
             schema,
-            version: registered.version.to_string(),
+            version: registered.version().to_string(),
             rows: registered.rows(),
             files: registered.parts.len() as u64,
         })
@@ -207,7 +207,7 @@ fn description(
         schema,
         table,
         kind: kind_of(&dataset.kind).into(),
-        version: dataset.version.to_string(),
+        version: dataset.version().to_string(),
         modified: dataset.parts.iter().map(|part| part.stat.modified()).max().and_then(timestamp),
         created: dataset.parts.iter().filter_map(|part| part.stat.created).min().and_then(timestamp),
         rows: dataset.rows(),

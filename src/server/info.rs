@@ -15,10 +15,12 @@ use super::status::status;
 use super::target::{SqlQuery, Target, dataset_ticket, query_ticket};
 use crate::catalog::{Catalog, Dataset, Listed};
 use crate::error::{Error, Result, contain};
-use crate::storage::{blocking, ipc_schema, parallel_map};
+use crate::storage::{blocking, ipc_schema};
 
 /// Datasets that are described between two messages of a listing.
 const LISTED_AT_ONCE: usize = 256;
+/// Such chunks that are described at once, each on a thread of its own.
+const CHUNKS_AHEAD: usize = 4;
 /// The longest glob: what it compiles to grows with it.
 const MAX_GLOB_BYTES: usize = 1024;
 
@@ -93,7 +95,7 @@ impl Handler {
         let advertise: Arc<[String]> = self.options.advertise.clone().into();
         let rpc = rpc.clone();
         let infos = futures::stream::iter(chunks)
-            .then(move |chunk| {
+            .map(move |chunk| {
                 let (catalog, advertise, rpc) = (Arc::clone(&catalog), Arc::clone(&advertise), rpc.clone());
                 async move {
                     let infos = blocking(move || Ok(describe_all(&catalog, &chunk, &advertise))).await;
@@ -101,6 +103,8 @@ impl Handler {
                     infos
                 }
             })
+            // The next chunks are described while one is sent.
+            .buffered(CHUNKS_AHEAD)
             .flat_map(|infos| {
                 let infos: Vec<Result<FlightInfo, Status>> = match infos {
                     Ok(infos) => infos.into_iter().map(Ok).collect(),
@@ -131,14 +135,17 @@ fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>
 }
 
 fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> Vec<FlightInfo> {
-    let infos = parallel_map(listed, |listed| {
-        let dataset = catalog.describe_listed(listed).map_err(|error| {
+    let info = |listed: &Listed| match catalog.describe_listed(listed) {
+        Ok(dataset) => {
+            let descriptor = FlightDescriptor::new_path(listed.reference.to_path());
+            Some(dataset_info(&dataset, descriptor, advertise))
+        }
+        Err(error) => {
             tracing::warn!(dataset = %listed.reference, %error, "left out of the listing");
-        });
-        let descriptor = FlightDescriptor::new_path(listed.reference.to_path());
-        dataset.map(|dataset| dataset_info(&dataset, descriptor, advertise))
-    });
-    infos.into_iter().filter_map(Result::ok).collect()
+            None
+        }
+    };
+    listed.iter().filter_map(info).collect()
 }
 
 fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {

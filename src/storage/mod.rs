@@ -40,13 +40,17 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     }
 }
 
+/// Fewer items than these are not worth a thread.
+const MIN_CHUNK: usize = 16;
+
 /// Applies `work` to all items on as many threads as there are cores, keeping their order.
 pub fn parallel_map<I: Sync, O: Send>(items: &[I], work: impl Fn(&I) -> O + Sync) -> Vec<O> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let chunk = items.len().div_ceil(threads).max(16);
-    if items.len() <= chunk {
+    if items.len() <= MIN_CHUNK {
+        // Before the look at the number of cores, which reads files.
         return items.iter().map(work).collect();
     }
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let chunk = items.len().div_ceil(threads).max(MIN_CHUNK);
     std::thread::scope(|scope| {
         let work = &work;
         let workers: Vec<_> = items
