@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +18,9 @@ const STACK_BYTES: usize = 64 << 20;
 /// Threads for each core. A query runs on as many threads as there are cores, and can be in computations
 /// that do not return for long: the system's scheduler must have others to share the cores with.
 const THREADS_PER_CORE: usize = 4;
+
+/// How long the threads may take to end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A runtime for planning and running queries.
 #[derive(Debug)]
@@ -60,10 +64,16 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // A runtime must not wait for its threads inside of another one, and there is nothing to wait
-        // for: queries change nothing.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        let Some(runtime) = self.runtime.take() else { return };
+        // On a thread of its own, since a runtime must not wait for its threads inside of another one.
+        // They are to be joined: glibc up to 2.36 may touch a thread's memory after it is gone when the
+        // thread ends just while it is detached (its bug 19951), and stacks of this size are unmapped at
+        // once. A query that does not end in time is left to the process's end.
+        let ending = std::thread::Builder::new()
+            .name("query-end".to_owned())
+            .spawn(move || runtime.shutdown_timeout(PATIENCE));
+        if let Ok(ending) = ending {
+            let _ = ending.join();
         }
     }
 }
