@@ -10,6 +10,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/airstrip/v1/actions.proto",
         "proto/airstrip/v1/registration.proto",
         "proto/airstrip/v1/ticket.proto",
+        "proto/airstrip/v1/view.proto",
+        "proto/arrow/flight/session.proto",
+        "proto/arrow/flight/sql.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::catalog::CatalogOptions;
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
-use crate::server::ServerOptions;
+use crate::server::{ServerOptions, SessionOptions, StatementsOptions};
 use crate::storage::{Codec, StagingOptions};
 
 /// The settings as they were given; what is `None` was not.
@@ -125,6 +125,22 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_MAX_STREAMS", value_name = "COUNT")]
     pub max_streams: Option<u32>,
 
+    /// Sessions at once; the one that was idle for longest makes room for a new one [default: 10000]
+    #[arg(long, env = "AIRSTRIP_MAX_SESSIONS", value_name = "COUNT")]
+    pub max_sessions: Option<usize>,
+
+    /// Memory for prepared statements; the one that was idle for longest makes room [default: 64MiB]
+    #[arg(long, env = "AIRSTRIP_STATEMENT_MEMORY", value_name = "SIZE")]
+    pub statement_memory: Option<ByteSize>,
+
+    /// How long a session or prepared statement is kept that nobody uses [default: 1h]
+    #[arg(long, env = "AIRSTRIP_SESSION_TIMEOUT", value_name = "TIME")]
+    pub session_timeout: Option<Period>,
+
+    /// How long the ticket of a query can be redeemed [default: 24h]
+    #[arg(long, env = "AIRSTRIP_TICKET_LIFETIME", value_name = "TIME")]
+    pub ticket_lifetime: Option<Period>,
+
     /// How the log on standard error looks [default: text]
     #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -216,6 +232,10 @@ impl Settings {
             footer_cache: self.footer_cache.or(weaker.footer_cache),
             max_connections: self.max_connections.or(weaker.max_connections),
             max_streams: self.max_streams.or(weaker.max_streams),
+            max_sessions: self.max_sessions.or(weaker.max_sessions),
+            statement_memory: self.statement_memory.or(weaker.statement_memory),
+            session_timeout: self.session_timeout.or(weaker.session_timeout),
+            ticket_lifetime: self.ticket_lifetime.or(weaker.ticket_lifetime),
             log_format: self.log_format.or(weaker.log_format),
             log: self.log.or(weaker.log),
         }
@@ -255,6 +275,15 @@ impl Settings {
             max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
             max_streams: self.max_streams.unwrap_or(256).max(1),
+            ticket_lifetime: period(self.ticket_lifetime, 24 * 3600),
+            sessions: SessionOptions {
+                most: positive("max-sessions", self.max_sessions.unwrap_or(10_000))? as u64,
+                idle: period(self.session_timeout, 3600),
+            },
+            statements: StatementsOptions {
+                bytes: bytes("statement-memory", self.statement_memory, 64 << 20)? as u64,
+                idle: period(self.session_timeout, 3600),
+            },
         };
         Ok(Config {
             root: self.root.unwrap_or_else(|| PathBuf::from("datasets")),

@@ -54,4 +54,10 @@ pub mod storage;
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/airstrip.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/airstrip.v1.serde.rs"));
+
+    /// Messages of Flight and Flight SQL that the arrow-flight crate lacks.
+    pub mod flight {
+        include!(concat!(env!("OUT_DIR"), "/arrow.flight.protocol.rs"));
+        include!(concat!(env!("OUT_DIR"), "/arrow.flight.protocol.sql.rs"));
+    }
 }

@@ -4,6 +4,7 @@
 //! NAME.parquet         a file            (a directory of that name: a directory dataset, as Spark writes)
 //! NAME/                a directory       of Parquet files, or a Delta table if it has _delta_log
 //! NAME.dataset.json    a registration
+//! NAME.view.json       a view: no dataset, but a name in SQL; a dataset of that name hides it
 //! SCHEMA.db/           a schema          with the same names inside
 //! ```
 //!
@@ -17,6 +18,7 @@ use crate::storage::{Entry, EntryKind};
 
 const FILE: &str = ".parquet";
 const REGISTRATION: &str = ".dataset.json";
+const VIEW: &str = ".view.json";
 const SCHEMA: &str = ".db";
 
 /// One form that a dataset can take in the root, in order of precedence.
@@ -51,6 +53,20 @@ impl Form {
 
     pub(super) const ALL: [Self; 4] =
         [Self::File, Self::SuffixedDirectory, Self::Directory, Self::Registration];
+}
+
+/// The path of a view.
+pub(super) fn view_path(view: &DatasetRef) -> PathBuf {
+    schema_dir(&view.schema).join(format!("{}{VIEW}", view.name.as_str()))
+}
+
+/// The view that an entry of a schema's directory is, if it is one.
+pub(super) fn view_of(entry: &Entry) -> Option<DatasetName> {
+    if entry.kind != EntryKind::File {
+        return None;
+    }
+    // As for datasets: the suffix is there for the parse to take.
+    DatasetName::parse(&format!("{}{FILE}", entry.name.strip_suffix(VIEW)?)).ok()
 }
 
 /// The directory of a schema in the root; empty for the default one.

@@ -13,12 +13,15 @@ mod provider;
 mod raw;
 mod registration;
 mod store;
+mod table;
+mod view;
 mod write;
 
 pub use dataset::{Dataset, Kind, PartFile, Snapshot, Version};
 pub use describe::ColumnStats;
 pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
-pub use provider::{CATALOG, QueryCatalog, SnapshotTable};
+pub use provider::{CATALOG, INFORMATION_SCHEMA, Namespace, PlanView, QueryCatalog, SYSTEM_SCHEMA};
 pub use raw::RawScan;
 pub use store::{Catalog, CatalogOptions, Listed};
-pub use write::{PutMode, PutOptions, Receipt, Upload};
+pub use view::View;
+pub use write::{PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 /// The schema of the datasets that lie in the root itself.
 pub const DEFAULT_SCHEMA: &str = "public";
 
+/// Schemas that are made of no files.
+const RESERVED: [&str; 2] = ["information_schema", "system"];
 const MAX_BYTES: usize = 200;
 const SUFFIX: &str = ".parquet";
 
@@ -55,8 +57,8 @@ impl SchemaName {
             return Ok(Self::default());
         }
         check("schema name", text)?;
-        if text == "information_schema" {
-            return Err(invalid("schema name", text, "it belongs to SQL"));
+        if RESERVED.contains(&text) {
+            return Err(invalid("schema name", text, "it belongs to the server"));
         }
         Ok(Self(text.to_owned()))
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 
-use super::dataset::{Dataset, Version};
-use super::layout::Form;
-use super::name::DatasetRef;
+use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::layout::{Form, schema_dir};
+use super::name::{DatasetRef, SchemaName};
 use super::store::{Catalog, can_be, delta};
+use super::table::SnapshotTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::{StagedFile, Target, check_storable, ipc_schema};
@@ -110,7 +112,45 @@ impl Upload {
     }
 }
 
+/// The rows of a table that only one session sees.
+pub struct TemporaryUpload {
+    catalog: Arc<Catalog>,
+    name: DatasetRef,
+    staged: StagedFile,
+}
+
+impl TemporaryUpload {
+    /// Begins to store batches of `schema` for a table called `name`.
+    pub fn begin(catalog: Arc<Catalog>, name: DatasetRef, schema: SchemaRef) -> Result<Self> {
+        check_storable(&schema)?;
+        let staged = StagedFile::create(Arc::clone(&catalog.root), schema, &catalog.options.staging)?;
+        Ok(Self { catalog, name, staged })
+    }
+
+    /// Stores a batch.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.staged.write(batch)
+    }
+
+    /// The table, and its rows' number.
+    pub fn finish(mut self) -> Result<(Snapshot, u64)> {
+        let rows = self.staged.rows();
+        self.staged.finish()?;
+        let held = self.staged.hold()?;
+        let footer = self.catalog.footers.of(&held)?;
+        let path = held.path().to_owned();
+        let part = PartFile { path: path.clone(), stat: *held.stat(), footer, partition_values: Vec::new() };
+        let dataset = Dataset::assemble(self.name, (Kind::File, &path), None, Vec::new(), vec![part])?;
+        Ok((Snapshot { dataset, files: vec![held] }, rows))
+    }
+}
+
 impl Catalog {
+    /// A snapshot as a table of DataFusion's.
+    pub fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
+        Arc::new(SnapshotTable::new(snapshot, Arc::clone(&self.footers)))
+    }
+
     /// Fails where an upload may not go through; gives the forms that the dataset has.
     fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
         let forms = self.forms(dataset);
@@ -120,6 +160,7 @@ impl Catalog {
         if !forms.is_empty() && options.mode == PutMode::Create {
             return Err(already_exists(dataset));
         }
+        self.check_no_view(dataset)?;
         let path = Form::File.path(dataset);
         if self.root.area().dir().is_dir(&path) && !forms.contains(&Form::SuffixedDirectory) {
             let path = path.display();
@@ -190,6 +231,7 @@ impl Catalog {
         if self.exists(to) {
             return Err(already_exists(to));
         }
+        self.check_no_view(to)?;
         if !can_be(to, form) {
             return Err(Error::invalid(format!("a dataset that is a directory cannot be called {to}")));
         }
@@ -217,15 +259,54 @@ impl Catalog {
         if self.exists(dataset) && !may_replace {
             return Err(already_exists(dataset));
         }
+        self.check_no_view(dataset)?;
         let target = if may_replace { Target::Replace } else { Target::MustBeNew };
         self.root.write_small(&Form::Registration.path(dataset), &text, target)?;
         Ok(described)
     }
 }
 
+impl Catalog {
+    /// Makes a schema: a folder `NAME.db`.
+    pub fn create_schema(&self, schema: &SchemaName) -> Result<()> {
+        self.root.check_writable()?;
+        let exists = || Error::new(ErrorKind::AlreadyExists, format!("schema {} exists", schema.as_str()));
+        if schema.is_default() {
+            return Err(exists());
+        }
+        self.root.create_dir(&schema_dir(schema)).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => exists(),
+            _ => error,
+        })
+    }
+
+    /// Removes a schema: with everything in it (`cascade`), or only if its folder is empty.
+    pub fn drop_schema(&self, schema: &SchemaName, cascade: bool) -> Result<()> {
+        self.root.check_writable()?;
+        self.check_schema(schema)?;
+        let name = schema.as_str();
+        if schema.is_default() {
+            return Err(Error::precondition(format!(
+                "schema {name} is the root itself and cannot be dropped"
+            )));
+        }
+        if cascade {
+            return self.root.remove(&schema_dir(schema));
+        }
+        self.root.remove_empty_dir(&schema_dir(schema)).map_err(|error| match error.kind() {
+            ErrorKind::FailedPrecondition => Error::precondition(format!(
+                "schema {name} is not empty; drop what is in it, or use DROP SCHEMA {name} CASCADE"
+            )),
+            _ => error,
+        })
+    }
+}
+
 fn already_exists(dataset: &DatasetRef) -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
-        format!("dataset {dataset} exists; drop it first, or upload with x-airstrip-mode: replace"),
+        format!(
+            "dataset {dataset} exists; drop it first, or replace it (CREATE OR REPLACE TABLE, or an upload with x-airstrip-mode: replace)"
+        ),
     )
 }

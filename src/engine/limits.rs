@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement, Visit, Visitor, visit_relations};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{Error, Result};
 
@@ -90,11 +90,11 @@ fn relations_of(node: &impl Visit) -> Vec<String> {
     names
 }
 
-/// Fails if `sql` is longer or deeper than `limits` allow.
+/// The tokens of `sql`, unless it is longer or deeper than `limits` allow.
 ///
 /// The depth is an upper bound read off the tokens, without recursion: operators between two commas
 /// nest in the worst case (`1+1+…` leans left), and so does whatever encloses them.
-pub(super) fn check_limits(sql: &str, limits: &SqlLimits) -> Result<()> {
+pub(super) fn tokenize(sql: &str, limits: &SqlLimits) -> Result<Vec<TokenWithSpan>> {
     if sql.len() > limits.bytes {
         return Err(Error::invalid(format!(
             "the SQL is longer than {} bytes (the setting max-sql-bytes)",
@@ -102,9 +102,9 @@ pub(super) fn check_limits(sql: &str, limits: &SqlLimits) -> Result<()> {
         )));
     }
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize()
+        .tokenize_with_location()
         .map_err(|error| Error::invalid(format!("SQL error: {error}")))?;
-    let deepest = depth(&tokens);
+    let deepest = depth(tokens.iter().map(|token| &token.token));
     if deepest > limits.depth {
         return Err(Error::invalid(format!(
             "the SQL nests {deepest} levels deep, {} are allowed (the setting max-sql-depth); \
@@ -112,10 +112,10 @@ pub(super) fn check_limits(sql: &str, limits: &SqlLimits) -> Result<()> {
             limits.depth
         )));
     }
-    Ok(())
+    Ok(tokens)
 }
 
-fn depth(tokens: &[Token]) -> usize {
+fn depth<'a>(tokens: impl Iterator<Item = &'a Token>) -> usize {
     // Per open bracket: the links of the chain that is being read in it.
     let mut chains = vec![0_usize];
     let (mut sum, mut deepest) = (0, 0);
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn depth_of(sql: &str) -> usize {
-        depth(&Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap())
+        depth(Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap().iter())
     }
 
     #[test]
@@ -247,10 +247,10 @@ mod tests {
     #[test]
     fn the_limits_are_named() {
         let limits = SqlLimits { bytes: 100, depth: 10 };
-        let error = check_limits(&"x".repeat(101), &limits).unwrap_err();
+        let error = tokenize(&"x".repeat(101), &limits).unwrap_err();
         assert!(error.message().contains("max-sql-bytes"), "{error}");
-        let error = check_limits(&format!("select 1{}", "+1".repeat(20)), &limits).unwrap_err();
+        let error = tokenize(&format!("select 1{}", "+1".repeat(20)), &limits).unwrap_err();
         assert!(error.message().contains("max-sql-depth"), "{error}");
-        check_limits("select 1", &limits).unwrap();
+        tokenize("select 1", &limits).unwrap();
     }
 }

@@ -77,6 +77,11 @@ impl Output {
         Self { schema: Arc::new(Schema::new(fields)) }
     }
 
+    /// The output of a query of all columns of a table.
+    pub(super) fn of_table(columns: &Schema, profile: TypeProfile) -> Self {
+        Self::new(columns, columns, profile)
+    }
+
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -1,110 +1,276 @@
 //! One query: planned, then run as a lazy stream.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{Stream, StreamExt};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::admission::Permit;
+use super::environment::Environment;
 use super::gate;
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
-use super::output::{Output, TypeProfile, digest};
+use super::output::{Output, digest};
+use super::parameters::{Bound, Wanted};
+use super::running::{Activity, State, cancelled};
+use super::scope::Scope;
 use super::session::Engine;
+use super::statement::{StatementKind, kind, parse};
 use crate::catalog::QueryCatalog;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A query that was planned on snapshots of its datasets and waits to run.
 pub struct Query {
-    plan: Arc<dyn ExecutionPlan>,
+    /// One for each row of bound parameters: their results follow each other.
+    plans: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
     cancel: CancellationToken,
 }
 
+/// What a prepared statement asks for and gives.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Query, change or setting.
+    pub kind: StatementKind,
+    /// The parameters: named `$1`, `$2`, …, nullable.
+    pub parameters: SchemaRef,
+    /// The schema of the rows, for a query. With parameters it can still change with their types.
+    pub result: Option<SchemaRef>,
+}
+
 impl Engine {
-    /// Plans `sql`, which must be one read-only statement; `extra` are tables besides the datasets.
+    /// Plans `sql`, which must be one read-only statement, for each row of `bound`.
     pub async fn plan(
         &self,
         sql: &str,
-        profile: TypeProfile,
-        extra: HashMap<String, Arc<dyn TableProvider>>,
+        environment: &Environment,
+        bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planner = Planner { limits: self.sql, session: self.session(extra) };
+        let planner = self.planner(environment, CancellationToken::new())?;
         let sql = sql.to_owned();
-        let planning = async {
-            let _turn = self.planning.acquire().await;
-            self.workers.run(async move { planner.plan(&sql, profile).await }).await
-        };
-        timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
+        self.planning(deadline, async move { planner.plan(&sql, bound.as_ref()).await }.boxed()).await
     }
 
-    /// Whether `sql` reads a table called `table` of the default schema.
+    /// The same for a statement that can be stopped from outside.
+    pub async fn plan_for(
+        &self,
+        activity: &Activity,
+        sql: &str,
+        environment: &Environment,
+        bound: Option<Bound>,
+        deadline: Instant,
+    ) -> Result<Query> {
+        activity.enter(State::Planning);
+        let planner = self.planner(environment, activity.token().clone())?;
+        let sql = sql.to_owned();
+        let planning =
+            self.planning(deadline, async move { planner.plan(&sql, bound.as_ref()).await }.boxed());
+        activity.unless_stopped(planning).await
+    }
+
+    /// Finds out what `sql` asks for and gives, without running it.
+    pub async fn prepare(&self, sql: &str, environment: &Environment, deadline: Instant) -> Result<Prepared> {
+        let planner = self.planner(environment, CancellationToken::new())?;
+        let sql = sql.to_owned();
+        self.planning(deadline, async move { planner.prepare(&sql).await }.boxed()).await
+    }
+
+    /// Whether `sql` reads a table called `table` without naming its schema.
     pub async fn reads_table(&self, sql: &str, table: &'static str) -> Result<bool> {
-        let planner = Planner { limits: self.sql, session: self.session(HashMap::new()) };
+        let planner = self.planner(&Environment::default(), CancellationToken::new())?;
         let sql = sql.to_owned();
         self.workers.run(async move { planner.reads_table(&sql, table) }).await
     }
 
     /// Waits for the turn of a query. To be done before it is planned: planning opens its files.
-    pub async fn admit(&self, deadline: Instant) -> Result<Permit> {
-        timeout_at(deadline, self.admission.enter()).await.map_err(|_| deadline_exceeded())?
+    pub async fn admit(&self, activity: &Activity, deadline: Instant) -> Result<Permit> {
+        let admitted = activity.unless_stopped(self.admission.enter());
+        timeout_at(deadline, admitted).await.map_err(|_| deadline_exceeded())?
     }
 
-    /// Starts a query. `deadline` holds for every batch up to the last.
-    pub async fn run(&self, query: Query, permit: Permit, deadline: Instant) -> Result<QueryStream> {
-        let Query { plan, context, output, .. } = query;
+    /// Starts a query, whose end is the end of the activity. `deadline` holds for every batch up to the
+    /// last.
+    pub async fn run(
+        &self,
+        query: Query,
+        activity: Arc<Activity>,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<QueryStream> {
+        let stream = self.start(query, activity, permit, deadline).await?;
+        Ok(QueryStream { is_all: true, ..stream })
+    }
+
+    /// Starts a query that is a part of an activity.
+    pub(super) async fn start(
+        &self,
+        query: Query,
+        activity: Arc<Activity>,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<QueryStream> {
+        let Query { plans, context, output, .. } = query;
+        activity.enter(State::Running);
+        let mut plans = VecDeque::from(plans);
+        let first = plans.pop_front();
+        let task = Arc::clone(&context);
         // Operators start tasks as soon as they are executed: on the workers, not here.
-        let batches = self.workers.run(async move { Ok(execute_stream(plan, context)?) }).await?;
+        let execute = async move { Ok(first.map(|plan| execute_stream(plan, task)).transpose()?) };
+        let batches = activity.unless_stopped(self.workers.run(execute)).await?;
+        let stopped = Box::pin(activity.token().clone().cancelled_owned());
+        let deadline = Box::pin(sleep_until(deadline));
+        let is_all = false;
         Ok(QueryStream {
-            batches: Some(batches),
+            batches,
+            plans,
+            context,
             output,
-            deadline: Box::pin(sleep_until(deadline)),
+            deadline,
+            stopped,
+            activity,
+            is_all,
             _permit: permit,
         })
+    }
+
+    pub(super) fn planner(&self, environment: &Environment, cancel: CancellationToken) -> Result<Planner> {
+        let (state, datasets) = self.session(environment)?;
+        let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
+        Ok(Planner { limits, scope, state, datasets, cancel })
+    }
+
+    /// Does the work of planning on a worker, in its turn.
+    pub(super) async fn planning<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: BoxFuture<'static, Result<T>>,
+    ) -> Result<T> {
+        let planning = async {
+            let _turn = self.planning.acquire().await;
+            self.workers.run(work).await
+        };
+        timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
     }
 }
 
 /// What planning needs of the engine, to be taken to a worker.
-struct Planner {
+pub(super) struct Planner {
     limits: SqlLimits,
-    session: (SessionState, QueryCatalog),
+    scope: Scope,
+    state: Box<SessionState>,
+    datasets: QueryCatalog,
+    cancel: CancellationToken,
 }
 
 impl Planner {
-    async fn plan(self, sql: &str, profile: TypeProfile) -> Result<Query> {
-        let statement = gate::parse(sql, &self.limits)?;
-        let (state, datasets) = self.session;
-        gate::check_tables(&state.resolve_table_references(&statement)?)?;
-        let logical = state.statement_to_plan(statement).await;
-        let logical = logical
-            .map_err(|error| datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into()))?;
-        gate::check_plan(&logical, &self.limits)?;
-        let cancel = CancellationToken::new();
-        let plan = interruptible(state.create_physical_plan(&logical).await?, &cancel)?;
-        let output = Output::new(logical.schema().as_arrow(), &plan.schema(), profile);
-        Ok(Query { plan, context: state.task_ctx(), output, cancel })
+    async fn plan(self, sql: &str, bound: Option<&Bound>) -> Result<Query> {
+        let logical = self.logical(self.parse_query(sql)?).await?;
+        let wanted = Wanted::of(&logical)?;
+        let rows: Vec<_> = match bound {
+            Some(bound) => (0..bound.rows()).map(|row| wanted.values(bound, row)).collect::<Result<_>>()?,
+            None if wanted.is_empty() => vec![],
+            None => {
+                return Err(Error::invalid(
+                    "the SQL has parameters; prepare it, bind their values, then run it",
+                ));
+            }
+        };
+        if bound.is_none() {
+            return self.physical(vec![logical]).await;
+        }
+        let bound = rows.iter().map(|values| Ok(logical.clone().with_param_values(values.clone())?));
+        let mut bound = bound.collect::<Result<Vec<_>>>()?;
+        if bound.is_empty() {
+            // No row, no run: the result has the schema and nothing in it.
+            let empty = logical.with_param_values(wanted.nulls()?)?;
+            bound.push(LogicalPlanBuilder::from(empty).limit(0, Some(0))?.build()?);
+        }
+        self.physical(bound).await
+    }
+
+    /// Physical plans of logical ones, which must have one schema.
+    pub(super) async fn physical(self, logical: Vec<LogicalPlan>) -> Result<Query> {
+        let mut plans = Vec::with_capacity(logical.len());
+        let mut output: Option<Output> = None;
+        for logical in logical {
+            gate::check_plan(&logical, &self.limits)?;
+            let plan = interruptible(self.state.create_physical_plan(&logical).await?, &self.cancel)?;
+            let this = Output::new(logical.schema().as_arrow(), &plan.schema(), self.scope.types);
+            match &output {
+                Some(first) if first.schema() != this.schema() => {
+                    return Err(Error::invalid(
+                        "the bound rows give results of different types; run them one by one",
+                    ));
+                }
+                _ => output = Some(this),
+            }
+            plans.push(plan);
+        }
+        let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
+        Ok(Query { plans, context: self.state.task_ctx(), output, cancel: self.cancel })
+    }
+
+    async fn prepare(self, sql: &str) -> Result<Prepared> {
+        let statement = parse(sql, &self.limits)?;
+        let kind = kind(&statement)?;
+        if kind != StatementKind::Query {
+            return Ok(Prepared { kind, parameters: Arc::new(Schema::empty()), result: None });
+        }
+        let statement = own_options(statement, &self.scope, &self.limits)?;
+        let logical = self.logical(statement).await?;
+        let wanted = Wanted::of(&logical)?;
+        let parameters = Arc::new(wanted.schema());
+        let logical = if wanted.is_empty() { logical } else { logical.with_param_values(wanted.nulls()?)? };
+        let query = self.physical(vec![logical]).await?;
+        Ok(Prepared { kind, parameters, result: Some(Arc::clone(query.output.schema())) })
+    }
+
+    fn parse_query(&self, sql: &str) -> Result<Statement> {
+        let statement = parse(sql, &self.limits)?;
+        gate::check_query(&statement)?;
+        own_options(statement, &self.scope, &self.limits)
+    }
+
+    /// The plan of a statement before it is optimised.
+    pub(super) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
+        gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
+        self.state.statement_to_plan(statement).await.map_err(|error| {
+            self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
+        })
     }
 
     fn reads_table(self, sql: &str, table: &str) -> Result<bool> {
-        let statement = gate::parse(sql, &self.limits)?;
-        let references = self.session.0.resolve_table_references(&statement)?;
+        let references = self.state.resolve_table_references(&self.parse_query(sql)?)?;
         Ok(references.iter().any(|reference| reference.table() == table))
     }
+}
+
+/// `SHOW schema` and the like, which DataFusion does not know, as a query.
+fn own_options(statement: Statement, scope: &Scope, limits: &SqlLimits) -> Result<Statement> {
+    let Statement::Statement(inner) = &statement else { return Ok(statement) };
+    let SqlStatement::ShowVariable { variable } = inner.as_ref() else { return Ok(statement) };
+    let [name] = variable.as_slice() else { return Ok(statement) };
+    let name = name.value.to_lowercase();
+    let Some(value) = scope.own(&name) else { return Ok(statement) };
+    parse(&format!("SELECT '{name}' AS name, '{}' AS value", value.replace('\'', "''")), limits)
 }
 
 impl Query {
@@ -126,10 +292,14 @@ impl Query {
 
     /// The number of rows, where the plan knows it exactly before it runs.
     pub fn exact_rows(&self) -> Option<u64> {
-        match StatisticsContext::new().compute(self.plan.as_ref(), &StatisticsArgs::new()).ok()?.num_rows {
-            Precision::Exact(rows) => Some(rows as u64),
-            _ => None,
-        }
+        let rows = |plan: &Arc<dyn ExecutionPlan>| {
+            let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+            match statistics.ok()?.num_rows {
+                Precision::Exact(rows) => Some(rows as u64),
+                _ => None,
+            }
+        };
+        self.plans.iter().map(rows).sum()
     }
 }
 
@@ -137,8 +307,15 @@ impl Query {
 pub struct QueryStream {
     /// `None` after the end or an error.
     batches: Option<SendableRecordBatchStream>,
+    /// What runs after them.
+    plans: VecDeque<Arc<dyn ExecutionPlan>>,
+    context: Arc<TaskContext>,
     output: Output,
     deadline: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    activity: Arc<Activity>,
+    /// Whether the end of the rows is the end of the activity.
+    is_all: bool,
     _permit: Permit,
 }
 
@@ -149,18 +326,29 @@ impl QueryStream {
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
-        let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
-        if self.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(deadline_exceeded())));
-        }
-        // A panic in an operator must neither take down the connection nor look like the end.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll_next_unpin(cx)));
-        match polled {
-            Ok(Poll::Ready(Some(Ok(batch)))) => Poll::Ready(Some(self.output.convert(&batch))),
-            Ok(Poll::Ready(Some(Err(error)))) => Poll::Ready(Some(Err(error.into()))),
-            Ok(Poll::Ready(None)) => Poll::Ready(None),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Some(Err(Error::from_panic(panic.as_ref())))),
+        loop {
+            let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
+            if self.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(Err(deadline_exceeded())));
+            }
+            if self.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(Err(cancelled())));
+            }
+            // A panic in an operator must neither take down the connection nor look like the end.
+            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll_next_unpin(cx)));
+            match polled {
+                Ok(Poll::Ready(Some(Ok(batch)))) => return Poll::Ready(Some(self.output.convert(&batch))),
+                Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Some(Err(error.into()))),
+                Ok(Poll::Ready(None)) => {
+                    let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
+                    match execute_stream(next, Arc::clone(&self.context)) {
+                        Ok(next) => self.batches = Some(next),
+                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                    }
+                }
+                Ok(Poll::Pending) => return Poll::Pending,
+                Err(panic) => return Poll::Ready(Some(Err(Error::from_panic(panic.as_ref())))),
+            }
         }
     }
 }
@@ -170,8 +358,17 @@ impl Stream for QueryStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = self.poll_batch(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.batches = None;
+        match &polled {
+            Poll::Ready(Some(Ok(batch))) => {
+                self.activity.count(batch.num_rows(), batch.get_array_memory_size());
+            }
+            Poll::Ready(end) => {
+                if self.is_all {
+                    self.activity.end(end.as_ref().and_then(|failed| failed.as_ref().err()));
+                }
+                self.batches = None;
+            }
+            Poll::Pending => {}
         }
         polled
     }

@@ -1,11 +1,10 @@
 //! The engine: one DataFusion configuration, and a fresh view of the datasets for each query.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::catalog::TableProvider;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, internal_datafusion_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -13,6 +12,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::runtime::Handle;
@@ -20,9 +20,13 @@ use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
 use super::bounded::bound_functions;
+use super::environment::Environment;
 use super::limits::SqlLimits;
+use super::running::{Activity, Running};
+use super::system::{Rows, SystemSchema, queries, queries_schema};
+use super::views::Views;
 use super::workers::Workers;
-use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, QueryCatalog};
+use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, Namespace, QueryCatalog};
 use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
@@ -56,6 +60,9 @@ pub struct Engine {
     pub(super) workers: Workers,
     /// Statements that are planned at once, for a query or just for its schema.
     pub(super) planning: Semaphore,
+    pub(super) running: Arc<Running>,
+    system: Arc<SystemSchema>,
+    views: Arc<Views>,
 }
 
 impl Engine {
@@ -70,7 +77,28 @@ impl Engine {
         bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);
         let planning = Semaphore::new(PLANNED_AT_ONCE);
-        Ok(Self { catalog, base, admission, sql: options.sql, workers: Workers::start()?, planning })
+        let (sql, workers, running) = (options.sql, Workers::start()?, Arc::new(Running::new()));
+        let views = Arc::new(Views::new(base.clone(), sql));
+        let system = Arc::new(SystemSchema::default());
+        let engine = Self { catalog, base, admission, sql, workers, planning, running, system, views };
+        let running = Arc::clone(&engine.running);
+        engine.add_system_table("queries", queries_schema(), Box::new(move || queries(&running)));
+        Ok(engine)
+    }
+
+    /// Adds a table to the schema `system`, whose rows are made when it is read.
+    pub fn add_system_table(&self, name: &'static str, schema: SchemaRef, rows: Rows) {
+        self.system.add(name, schema, rows);
+    }
+
+    /// Notes that a statement of `user` begins, under an id that it can be stopped by.
+    pub fn begin(&self, id: &str, user: &str, sql: &str) -> Result<Activity> {
+        self.running.begin(id, user, sql)
+    }
+
+    /// Stops the statement that runs under `id`, or keeps it from running later. Says whether it ran.
+    pub fn cancel(&self, id: &str) -> bool {
+        self.running.cancel(id)
     }
 
     /// The runtime that queries run on: a [`QueryStream`](super::QueryStream) is to be polled there.
@@ -83,16 +111,45 @@ impl Engine {
         &self.catalog
     }
 
-    /// A session for one query, and its view of the datasets.
-    pub(super) fn session(
-        &self,
-        extra: HashMap<String, Arc<dyn TableProvider>>,
-    ) -> (SessionState, QueryCatalog) {
-        let datasets = QueryCatalog::new(Arc::clone(&self.catalog), extra);
+    /// How long and deep a statement may be.
+    pub fn sql_limits(&self) -> SqlLimits {
+        self.sql
+    }
+
+    /// The scalar functions of a section of DataFusion's documentation, sorted.
+    pub fn functions(&self, section: &str) -> Vec<String> {
+        let functions = self.base.scalar_functions().values();
+        let documented = functions.filter(|function| {
+            function.documentation().is_some_and(|text| text.doc_section.label == section)
+        });
+        let mut names: Vec<_> = documented.map(|function| function.name().to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The words that the parser knows.
+    pub fn keywords() -> Vec<String> {
+        ALL_KEYWORDS.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// A session for one statement, and its view of the datasets.
+    pub(super) fn session(&self, environment: &Environment) -> Result<(SessionState, QueryCatalog)> {
+        let scope = &environment.scope;
+        let temporary = environment.temporary.all().into_iter();
+        let temporary = temporary.map(|(name, snapshot)| (name, self.catalog.table(snapshot)));
+        let namespace = Namespace {
+            schema: scope.schema.clone(),
+            tables: temporary.chain(environment.input.clone()).collect(),
+            system: Arc::clone(&self.system) as _,
+            views: Arc::clone(&self.views) as _,
+        };
+        let datasets = QueryCatalog::new(Arc::clone(&self.catalog), namespace);
         let mut state = self.base.clone();
+        scope.apply(state.config_mut())?;
         state.register_catalog_list(Arc::new(datasets.clone()));
         state.mark_start_execution();
-        (state, datasets)
+        Ok((state, datasets))
     }
 }
 

@@ -1,4 +1,5 @@
-//! DoAction: the lifecycle of datasets.
+//! DoAction: the lifecycle of datasets, and stopping a query. What Flight itself defines is in
+//! [`flight_sql`](super::flight_sql).
 
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::flight::Handler;
+use super::flight_sql::{self, Answer};
 use super::rpc::Rpc;
+use super::session::Client;
 use super::target::named;
 use crate::catalog::{Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,9 +25,10 @@ const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
 const DESCRIBE: &str = "describe_dataset";
 const RENAME: &str = "rename_dataset";
+const CANCEL: &str = "cancel_query";
 
 /// The actions, with descriptions that say what their bodies are.
-const ACTIONS: [(&str, &str); 4] = [
+const ACTIONS: [(&str, &str); 5] = [
     (
         DROP,
         "Delete a dataset. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion} as \
@@ -47,19 +51,37 @@ const ACTIONS: [(&str, &str); 4] = [
         "Give a dataset another name. Body: airstrip.v1.RenameDatasetRequest {name, schema, newName, \
          newSchema} as JSON or protobuf. Answer: RenameDatasetResponse {name, schema, version}.",
     ),
+    (
+        CANCEL,
+        "Stop a query. Body: its id in the table system.queries, or airstrip.v1.CancelQueryRequest {id} as \
+         JSON or protobuf. Answer: CancelQueryResponse {cancelled}.",
+    ),
 ];
 
 /// The actions for ListActions.
 pub(super) fn action_types() -> impl Iterator<Item = ActionType> {
-    ACTIONS.into_iter().map(|(name, description)| ActionType {
+    let ours = ACTIONS.into_iter().map(|(name, description)| ActionType {
         r#type: name.to_owned(),
         description: description.to_owned(),
-    })
+    });
+    ours.chain(flight_sql::action_types())
 }
 
 impl Handler {
-    /// Does an action and gives the body of its one result.
-    pub(super) async fn act(&self, action: &arrow_flight::Action, rpc: &Rpc) -> Result<Bytes> {
+    /// Does an action.
+    pub(super) async fn act(
+        &self,
+        action: &arrow_flight::Action,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<Answer> {
+        match self.flight_action(action, client, rpc).await? {
+            Some(answer) => Ok(answer),
+            None => self.dataset_action(action, rpc).await.map(Answer::from),
+        }
+    }
+
+    async fn dataset_action(&self, action: &arrow_flight::Action, rpc: &Rpc) -> Result<Bytes> {
         let body = &action.body;
         match action.r#type.as_str() {
             DROP => {
@@ -82,9 +104,15 @@ impl Handler {
                 let (request, encoding) = decode(body)?;
                 encode(&self.rename_dataset(request, rpc).await?, encoding)
             }
+            CANCEL => {
+                let (request, encoding) = decode_or_name(body, |id| proto::CancelQueryRequest { id })?;
+                rpc.about(&request.id);
+                let cancelled = self.engine.cancel(&request.id);
+                encode(&proto::CancelQueryResponse { cancelled }, encoding)
+            }
             unknown => Err(Error::unimplemented(format!(
                 "there is no action {unknown:?}; there are {}",
-                ACTIONS.map(|(name, _)| name).join(", ")
+                action_types().map(|action| action.r#type).collect::<Vec<_>>().join(", ")
             ))),
         }
     }

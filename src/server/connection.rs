@@ -1,32 +1,59 @@
 //! Accepted connections, and a limit on how many there are.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
-/// The connections of `listener`, at most `limit` at once: further ones wait in the kernel's queue.
-pub(super) fn accept(listener: TcpListener, limit: usize) -> impl Stream<Item = io::Result<Connection>> {
+use super::session::Sessions;
+
+/// Tells a connection from all others that this process has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ConnectionId(u64);
+
+impl ConnectionId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What the requests of a connection know of it.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) connection: ConnectionId,
+    pub(super) address: Option<SocketAddr>,
+}
+
+/// The connections of `listener`, at most `limit` at once: further ones wait in the kernel's queue. With
+/// a connection ends the session that is known by it alone.
+pub(super) fn accept(
+    listener: TcpListener,
+    limit: usize,
+    sessions: Sessions,
+) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(limit));
-    futures::stream::unfold((listener, places), |(listener, places)| async move {
+    futures::stream::unfold((listener, places, sessions), |(listener, places, sessions)| async move {
         let place = Arc::clone(&places).acquire_owned().await.ok()?;
         let accepted = listener.accept().await.map(|(stream, _)| {
             // Latency matters more than the few packets that this costs.
             let _ = stream.set_nodelay(true);
-            Connection { stream, _place: place }
+            Connection { stream, id: ConnectionId::next(), sessions: sessions.clone(), _place: place }
         });
         if let Err(error) = &accepted {
             tracing::warn!(%error, "cannot accept a connection");
             // Out of file descriptors, most likely: give others time to close theirs.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        Some((accepted, (listener, places)))
+        Some((accepted, (listener, places, sessions)))
     })
 }
 
@@ -34,14 +61,22 @@ pub(super) fn accept(listener: TcpListener, limit: usize) -> impl Stream<Item = 
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    id: ConnectionId,
+    sessions: Sessions,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Peer {
+        Peer { connection: self.id, address: self.stream.peer_addr().ok() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.sessions.forget(self.id);
     }
 }
 

@@ -1,10 +1,7 @@
 //! DoExchange: a query over the client's own stream, joined with the store, with nothing stored.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use arrow_flight::FlightData;
-use datafusion::catalog::TableProvider;
+use arrow_flight::sql::Command;
 use futures::StreamExt;
 use tonic::Streaming;
 
@@ -12,8 +9,9 @@ use super::flight::Handler;
 use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
-use super::target::Target;
-use crate::engine::{InputTable, TypeProfile};
+use super::session::Client;
+use super::target::{SqlQuery, Target};
+use crate::engine::InputTable;
 use crate::error::{Error, Result};
 
 /// The name of the client's stream in the query.
@@ -25,29 +23,35 @@ impl Handler {
     pub(super) async fn exchange(
         &self,
         messages: Streaming<FlightData>,
-        profile: TypeProfile,
+        client: &Client,
         rpc: Rpc,
     ) -> Result<Responses<FlightData>> {
         let mut receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
         let descriptor = receiver.descriptor().await?;
-        let target = Target::of_descriptor(&descriptor, profile, self.engine.catalog()).await?;
+        let descriptor =
+            descriptor.ok_or_else(|| Error::invalid("the stream ended before its first message"))?;
+        let scope = self.sessions.environment(client).scope;
+        let target = match Target::of_descriptor(&descriptor, scope.clone(), self.engine.catalog()).await? {
+            Target::Command(Command::CommandStatementQuery(command)) => {
+                Target::Query(SqlQuery::new(command.query, scope, None))
+            }
+            target => target,
+        };
         rpc.about(&target.describe());
         let Target::Query(query) = target else {
             return Err(Error::invalid(
                 "an exchange runs a query: FlightDescriptor.for_command(\"select … from input\")",
             ));
         };
-        let deadline = rpc.deadline(self.options.query_timeout);
-        let mut extra: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
+        let mut environment = self.environment(&query, client);
         // A query that reads no input need not wait for one.
         if self.engine.reads_table(&query.sql, INPUT).await?
             && let Some(schema) = receiver.schema().await?
         {
-            extra.insert(INPUT.to_owned(), InputTable::table(schema, batches(receiver))?);
+            let input = InputTable::table(schema, batches(receiver))?;
+            environment.input = Some((INPUT.to_owned(), input));
         }
-        let permit = self.engine.admit(deadline).await?;
-        let planned = self.engine.plan(&query.sql, query.profile, extra, deadline).await?;
-        self.stream_query(planned, permit, deadline, rpc).await
+        self.run_query(query, environment, client, rpc).await
     }
 }
 

@@ -8,6 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use bytes::Bytes;
+use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::storage::{cast_batch, decodable};
@@ -39,6 +41,14 @@ pub(super) struct FrameEncoder {
 pub(super) struct Chunk {
     pub(super) frames: Vec<FlightData>,
     pub(super) rows: u64,
+}
+
+/// A batch as the messages of a stream, each encoded, for where a whole stream is one value.
+pub(super) fn pack(batch: &RecordBatch) -> Result<Vec<Bytes>> {
+    let (mut encoder, mut all) = FrameEncoder::new(&batch.schema());
+    all.frames.extend(encoder.encode(batch)?.frames);
+    all.frames.extend(encoder.finish()?.unwrap_or_default().frames);
+    Ok(all.frames.iter().map(|frame| frame.encode_to_vec().into()).collect())
 }
 
 impl FrameEncoder {

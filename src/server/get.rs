@@ -4,25 +4,32 @@ use std::sync::Arc;
 
 use arrow_flight::FlightData;
 use futures::{Stream, StreamExt};
-use tokio::time::Instant;
 
 use super::flight::Handler;
 use super::frames::{Chunk, FrameEncoder};
 use super::respond::{Responses, Work, stream_chunks};
 use super::rpc::Rpc;
+use super::session::Client;
 use super::target::{SqlQuery, Target, check_schema_digest};
 use crate::catalog::{DatasetRef, RawScan};
-use crate::engine::{Permit, Query, QueryStream};
+use crate::engine::{Environment, Query, QueryStream};
 use crate::error::Result;
 use crate::storage::blocking;
 
 impl Handler {
     /// The stream of what a ticket asks for.
-    pub(super) async fn get(&self, target: Target, rpc: Rpc) -> Result<Responses<FlightData>> {
+    pub(super) async fn get(
+        &self,
+        target: Target,
+        client: &Client,
+        rpc: Rpc,
+    ) -> Result<Responses<FlightData>> {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => self.get_dataset(dataset, rpc).await,
-            Target::Query(query) => self.get_query(&query, rpc).await,
+            Target::Query(query) => self.get_query(query, client, rpc).await,
+            Target::Change { rows } => self.get_count(rows, rpc),
+            Target::Command(command) => self.command_get(command, client, rpc).await,
         }
     }
 
@@ -33,30 +40,52 @@ impl Handler {
         Ok(stream_chunks(raw_chunks(scan), rpc, self.options.idle_timeout, Work::here()))
     }
 
-    async fn get_query(&self, query: &SqlQuery, rpc: Rpc) -> Result<Responses<FlightData>> {
-        let deadline = rpc.deadline(self.options.query_timeout);
-        let permit = self.engine.admit(deadline).await?;
-        let planned = self.plan(query, deadline).await?;
-        self.stream_query(planned, permit, deadline, rpc).await
-    }
-
-    /// Runs a query on the engine's threads and streams its result.
-    pub(super) async fn stream_query(
+    pub(super) async fn get_query(
         &self,
-        query: Query,
-        permit: Permit,
-        deadline: Instant,
+        query: SqlQuery,
+        client: &Client,
         rpc: Rpc,
     ) -> Result<Responses<FlightData>> {
-        let guard = query.cancel_guard();
-        let stream = self.engine.run(query, permit, deadline).await?;
-        let work = Work::query(self.engine.runtime().clone(), deadline, guard);
+        query.check_expiry()?;
+        let environment = self.environment(&query, client);
+        self.run_query(query, environment, client, rpc).await
+    }
+
+    /// What a query runs in: the options that it brings, and the tables of the session that asks now.
+    pub(super) fn environment(&self, query: &SqlQuery, client: &Client) -> Environment {
+        Environment { scope: query.scope.clone(), ..self.sessions.environment(client) }
+    }
+
+    /// Runs a query on the engine's threads and streams its result, if that is what the client was shown.
+    pub(super) async fn run_query(
+        &self,
+        query: SqlQuery,
+        environment: Environment,
+        client: &Client,
+        rpc: Rpc,
+    ) -> Result<Responses<FlightData>> {
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let id = if query.id.is_empty() { rpc.id() } else { &query.id };
+        let activity = Arc::new(self.engine.begin(id, &client.user, &query.sql)?);
+        let started = async {
+            let permit = self.engine.admit(&activity, deadline).await?;
+            let SqlQuery { sql, bound, schema_digest, .. } = query;
+            let planned = self.engine.plan_for(&activity, &sql, &environment, bound, deadline).await?;
+            check_schema_digest(schema_digest.as_deref(), &planned.schema_digest())?;
+            let guard = planned.cancel_guard();
+            Ok((self.engine.run(planned, Arc::clone(&activity), permit, deadline).await?, guard))
+        };
+        let (stream, guard) = started.await.inspect_err(|error| activity.end(Some(error)))?;
+        let stopped = activity.token().clone();
+        let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
         Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout, work))
     }
 
-    /// Plans a query and checks that its result is what the client was shown.
-    pub(super) async fn plan(&self, query: &SqlQuery, deadline: Instant) -> Result<Query> {
-        let planned = self.engine.plan(&query.sql, query.profile, [].into(), deadline).await?;
+    /// Plans a query to find out about its result.
+    pub(super) async fn plan(&self, query: &SqlQuery, client: &Client, rpc: &Rpc) -> Result<Query> {
+        let (environment, bound) = (self.environment(query, client), query.bound.clone());
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let planned = self.engine.plan(&query.sql, &environment, bound, deadline).await?;
         check_schema_digest(query.schema_digest.as_deref(), &planned.schema_digest())?;
         Ok(planned)
     }

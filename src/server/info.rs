@@ -1,6 +1,7 @@
 //! FlightInfo: of datasets, of queries, and of all there is.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
@@ -11,8 +12,9 @@ use tonic::Status;
 use super::flight::Handler;
 use super::respond::Responses;
 use super::rpc::Rpc;
+use super::session::Client;
 use super::status::status;
-use super::target::{SqlQuery, Target, dataset_ticket, query_ticket};
+use super::target::{SqlQuery, Target, dataset_ticket, lasting};
 use crate::catalog::{Catalog, Dataset, Listed};
 use crate::error::{Error, Result, contain};
 use crate::storage::{blocking, ipc_schema};
@@ -30,6 +32,7 @@ impl Handler {
         &self,
         descriptor: FlightDescriptor,
         target: Target,
+        client: &Client,
         rpc: &Rpc,
     ) -> Result<FlightInfo> {
         rpc.about(&target.describe());
@@ -39,18 +42,24 @@ impl Handler {
                 let dataset = blocking(move || catalog.describe(&dataset)).await?;
                 Ok(dataset_info(&dataset, descriptor, &self.options.advertise))
             }
-            Target::Query(query) => self.query_info(query, descriptor, rpc).await,
+            Target::Query(query) => self.query_info(query, descriptor, client, rpc).await,
+            Target::Command(command) => self.command_info(command, descriptor, client, rpc).await,
+            Target::Change { .. } => Err(Error::invalid("a ticket is redeemed by DoGet")),
         }
     }
 
-    async fn query_info(
+    /// The FlightInfo of a query, which is planned here and runs when its ticket is redeemed.
+    pub(super) async fn query_info(
         &self,
         query: SqlQuery,
         descriptor: FlightDescriptor,
+        client: &Client,
         rpc: &Rpc,
     ) -> Result<FlightInfo> {
-        let planned = self.plan(&query, rpc.deadline(self.options.query_timeout)).await?;
-        let ticket = query_ticket(&SqlQuery { schema_digest: Some(planned.schema_digest()), ..query });
+        rpc.about(&query.sql);
+        let planned = self.plan(&query, client, rpc).await?;
+        let until = SystemTime::now() + self.options.ticket_lifetime;
+        let query = query.promised(planned.schema_digest(), until);
         let rows = planned.exact_rows().and_then(|rows| i64::try_from(rows).ok()).unwrap_or(-1);
         let info = FlightInfo {
             schema: ipc_schema(planned.schema()).into(),
@@ -59,11 +68,17 @@ impl Handler {
             ordered: true,
             ..FlightInfo::default()
         };
-        Ok(info.with_descriptor(descriptor).with_endpoint(endpoint(ticket, &self.options.advertise)))
+        let endpoint = lasting(self.endpoint(Ticket::default()), &query)?;
+        Ok(info.with_descriptor(descriptor).with_endpoint(endpoint))
+    }
+
+    /// The one endpoint of a ticket.
+    pub(super) fn endpoint(&self, ticket: Ticket) -> FlightEndpoint {
+        endpoint(ticket, &self.options.advertise)
     }
 
     /// The schema of what a descriptor asks for, as an encapsulated IPC message.
-    pub(super) async fn schema(&self, target: Target, rpc: &Rpc) -> Result<Bytes> {
+    pub(super) async fn schema(&self, target: Target, client: &Client, rpc: &Rpc) -> Result<Bytes> {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => {
@@ -71,10 +86,9 @@ impl Handler {
                 let dataset = blocking(move || catalog.describe(&dataset)).await?;
                 Ok(dataset.ipc_schema())
             }
-            Target::Query(query) => {
-                let planned = self.plan(&query, rpc.deadline(self.options.query_timeout)).await?;
-                Ok(ipc_schema(planned.schema()).into())
-            }
+            Target::Query(query) => Ok(ipc_schema(self.plan(&query, client, rpc).await?.schema()).into()),
+            Target::Command(command) => self.command_schema(command, client, rpc).await,
+            Target::Change { .. } => Err(Error::invalid("a ticket is redeemed by DoGet")),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow_flight::flight_descriptor::DescriptorType;
-use arrow_flight::{FlightData, PutResult};
+use arrow_flight::{FlightData, FlightDescriptor, PutResult};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -17,8 +17,11 @@ use super::flight::Handler;
 use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
+use super::session::Client;
 use super::status::status;
+use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
+use crate::engine::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -32,18 +35,20 @@ impl Handler {
         &self,
         metadata: &MetadataMap,
         messages: Streaming<FlightData>,
+        client: Client,
         rpc: &Rpc,
     ) -> Result<Responses<PutResult>> {
         let options = put_options(metadata)?;
         let (answers, answered) = mpsc::channel(PENDING_ACKS);
         let receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
-        let upload =
-            Put { handler: self.clone(), receiver, options, answers: answers.clone(), rpc: rpc.clone() };
+        let handler = self.clone();
+        let upload = Put { handler, receiver, options, client, answers: answers.clone(), rpc: rpc.clone() };
         // The task outlives the request where it must: a publish that began is carried to its end.
         let task = tokio::spawn(upload.run().instrument(rpc.span().clone()));
         tokio::spawn(async move {
             let last = match task.await {
-                Ok(Ok(receipt)) => Ok(receipt),
+                Ok(Ok(Some(receipt))) => Ok(receipt),
+                Ok(Ok(None)) => return,
                 Ok(Err(error)) => Err(status(&error)),
                 Err(join) => Err(status(&Error::internal(format!("the upload's task ended: {join}")))),
             };
@@ -57,16 +62,29 @@ struct Put {
     handler: Handler,
     receiver: Receiver,
     options: PutOptions,
+    client: Client,
     answers: mpsc::Sender<Result<PutResult, Status>>,
     rpc: Rpc,
 }
 
 impl Put {
-    async fn run(mut self) -> Result<PutResult> {
-        let descriptor = self.receiver.descriptor().await?;
-        if descriptor.r#type() != DescriptorType::Path {
-            return Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)"));
+    /// Does what the stream asks for; the answer is its last. A stream of nothing asks for nothing: an
+    /// ingest of no batches looks like this with some clients.
+    async fn run(mut self) -> Result<Option<PutResult>> {
+        let Some(descriptor) = self.receiver.descriptor().await? else { return Ok(None) };
+        if descriptor.r#type() == DescriptorType::Path {
+            return self.upload(&descriptor).await.map(Some);
         }
+        let scope = Scope::default();
+        match Target::of_descriptor(&descriptor, scope, self.handler.engine.catalog()).await? {
+            Target::Command(command) => {
+                self.handler.command_put(command, self.receiver, &self.client, &self.rpc).await.map(Some)
+            }
+            _ => Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)")),
+        }
+    }
+
+    async fn upload(&mut self, descriptor: &FlightDescriptor) -> Result<PutResult> {
         let dataset = DatasetRef::from_path(&descriptor.path)?;
         self.rpc.about(&dataset.to_string());
         let Some(schema) = self.receiver.schema().await? else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_flight::utils::flight_data_to_arrow_batch;
@@ -15,6 +16,7 @@ use arrow_ipc::{CompressionType, FieldNode, Message, MessageHeader, RecordBatch 
 use bytes::Bytes;
 use futures::StreamExt;
 use lz4_flex::frame::FrameDecoder;
+use prost::Message as _;
 use tonic::Streaming;
 
 use super::rpc::Rpc;
@@ -48,15 +50,15 @@ impl Receiver {
         Self { messages, rpc, patience, decoder: None }
     }
 
-    /// The first message; its descriptor says what the stream is about. It may be the schema too.
-    pub(super) async fn descriptor(&mut self) -> Result<FlightDescriptor> {
-        let first = self.message().await?;
-        let first = first.ok_or_else(|| Error::invalid("the stream ended before its first message"))?;
+    /// The first message; its descriptor says what the stream is about. It may be the schema too. `None`:
+    /// the stream has no message at all.
+    pub(super) async fn descriptor(&mut self) -> Result<Option<FlightDescriptor>> {
+        let Some(first) = self.message().await? else { return Ok(None) };
         let descriptor = first.flight_descriptor.clone();
         if !first.data_header.is_empty() {
             self.decoder = Some(Decoder::new(&first)?);
         }
-        descriptor.ok_or_else(|| Error::invalid("the stream's first message has no descriptor"))
+        descriptor.map(Some).ok_or_else(|| Error::invalid("the stream's first message has no descriptor"))
     }
 
     /// The schema of the stream's batches, or `None` if it ends without one.
@@ -121,6 +123,21 @@ async fn decode(mut decoder: Decoder, message: FlightData) -> Result<(Decoder, O
         Ok((decoder, batch))
     })
     .await
+}
+
+/// The batch of [`pack`](super::frames::pack)ed messages, read with the same distrust.
+pub(super) fn unpack(messages: &[Bytes]) -> Result<Option<RecordBatch>> {
+    let message = |bytes: &Bytes| {
+        FlightData::decode(bytes.clone()).map_err(|_| malformed("the values in the ticket are damaged"))
+    };
+    let Some((first, rest)) = messages.split_first() else { return Ok(None) };
+    let mut decoder = Decoder::new(&message(first)?)?;
+    let mut batches = Vec::new();
+    for bytes in rest {
+        batches.extend(decoder.decode(&message(bytes)?)?);
+    }
+    let batch = concat_batches(&decoder.schema, &batches);
+    batch.map(Some).map_err(|error| malformed(&error.to_string()))
 }
 
 /// The error of a request's stream: a message over the limit is the client's to mend, all else means

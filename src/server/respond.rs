@@ -7,15 +7,15 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::DropGuard;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 use tracing::Instrument;
 
 use super::frames::Chunk;
 use super::rpc::Rpc;
 use super::status::status;
-use crate::engine::deadline_exceeded;
+use crate::engine::{cancelled, deadline_exceeded};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A response's stream.
@@ -39,17 +39,24 @@ pub(super) struct Work {
     deadline: Option<Instant>,
     /// Told when the response is dropped, even while the task is deep in a computation.
     guard: Option<DropGuard>,
+    /// Tells that somebody else stopped the query.
+    stopped: CancellationToken,
 }
 
 impl Work {
     /// Work that is done on the caller's runtime.
     pub(super) fn here() -> Self {
-        Self { runtime: Handle::current(), deadline: None, guard: None }
+        Self { runtime: Handle::current(), deadline: None, guard: None, stopped: CancellationToken::new() }
     }
 
     /// A query on the engine's threads.
-    pub(super) fn query(runtime: Handle, deadline: Instant, guard: DropGuard) -> Self {
-        Self { runtime, deadline: Some(deadline), guard: Some(guard) }
+    pub(super) fn query(
+        runtime: Handle,
+        deadline: Instant,
+        guard: DropGuard,
+        stopped: CancellationToken,
+    ) -> Self {
+        Self { runtime, deadline: Some(deadline), guard: Some(guard), stopped }
     }
 }
 
@@ -66,7 +73,8 @@ pub(super) fn stream_chunks(
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let span = rpc.span().clone();
     work.runtime.spawn(produce(chunks, sender, patience).instrument(span));
-    let listening = Listening { receiver, deadline: work.deadline, _guard: work.guard };
+    let Work { deadline, guard, stopped, .. } = work;
+    let listening = Listening { receiver, deadline, stopped, _guard: guard };
     let items = futures::stream::unfold(Some(listening), move |listening| {
         let rpc = rpc.clone();
         async move {
@@ -93,17 +101,18 @@ pub(super) fn stream_chunks(
 struct Listening {
     receiver: mpsc::Receiver<Item>,
     deadline: Option<Instant>,
+    stopped: CancellationToken,
     _guard: Option<DropGuard>,
 }
 
 impl Listening {
     async fn next(&mut self) -> Result<Option<Chunk>> {
-        let received = match self.deadline {
-            // The task watches the deadline too, but it may be in a computation that does not return.
-            Some(deadline) => {
-                timeout_at(deadline, self.receiver.recv()).await.map_err(|_| deadline_exceeded())?
-            }
-            None => self.receiver.recv().await,
+        // The task watches for both too, but it may be in a computation that does not return.
+        let received = tokio::select! {
+            biased;
+            received = self.receiver.recv() => received,
+            () = self.stopped.cancelled() => return Err(cancelled()),
+            () = past(self.deadline) => return Err(deadline_exceeded()),
         };
         match received {
             Some(Item::Chunk(chunk)) => Ok(Some(chunk)),
@@ -111,6 +120,14 @@ impl Listening {
             Some(Item::End) => Ok(None),
             None => Err(Error::internal("the task that produced a response ended without saying so")),
         }
+    }
+}
+
+/// Comes true when a deadline has passed.
+async fn past(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

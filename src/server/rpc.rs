@@ -13,12 +13,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::body::GuardedBody;
+use super::connection::Peer;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// As much of a dataset's name or a SQL text as a log line carries.
@@ -33,6 +33,7 @@ pub(super) struct Rpc {
 
 #[derive(Debug)]
 struct Shared {
+    id: String,
     started: Instant,
     deadline: Option<Instant>,
     rows: AtomicU64,
@@ -78,9 +79,14 @@ impl Rpc {
         let (rows, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let (started, finished) = (Instant::now(), AtomicBool::new(false));
         Self {
-            shared: Arc::new(Shared { started, deadline: None, rows, bytes, finished }),
+            shared: Arc::new(Shared { id: String::new(), started, deadline: None, rows, bytes, finished }),
             span: Span::none(),
         }
+    }
+
+    /// The id of the request, as the log and the client have it.
+    pub(super) fn id(&self) -> &str {
+        &self.shared.id
     }
 
     fn finish(&self, outcome: &str) {
@@ -129,7 +135,7 @@ where
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let id = request_id(&parts.headers);
-        let peer = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let peer = parts.extensions.get::<Peer>().and_then(|peer| peer.address);
         let method = parts.uri.path().rsplit('/').next().unwrap_or_default();
         let span = tracing::info_span!(
             "rpc",
@@ -140,6 +146,7 @@ where
         );
         let started = Instant::now();
         let shared = Shared {
+            id: id.to_str().unwrap_or_default().to_owned(),
             started,
             deadline: grpc_timeout(&parts.headers).map(|timeout| started + timeout),
             rows: AtomicU64::new(0),

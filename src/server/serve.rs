@@ -11,7 +11,9 @@ use tonic_health::ServingStatus;
 
 use super::connection::accept;
 use super::flight::Handler;
+use super::flight_sql::StatementsOptions;
 use super::rpc::RpcLayer;
+use super::session::SessionOptions;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -32,6 +34,12 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Requests at once on one connection.
     pub max_streams: u32,
+    /// How long a query's ticket can be redeemed.
+    pub ticket_lifetime: Duration,
+    /// The limits of sessions.
+    pub sessions: SessionOptions,
+    /// The limits of prepared statements.
+    pub statements: StatementsOptions,
 }
 
 /// HTTP/2 flow control: uploads are bounded by what the server grants.
@@ -50,7 +58,7 @@ pub struct Server {
 impl Server {
     /// A server of what `engine` knows.
     pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
-        Self { handler: Handler { engine, options: Arc::new(options) } }
+        Self { handler: Handler::new(engine, options) }
     }
 
     /// Serves on `listener` until `shutdown` comes true, then lets running requests end, for the time
@@ -63,6 +71,7 @@ impl Server {
         let options = Arc::clone(&self.handler.options);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FlightServiceServer<Handler>>().await;
+        let sessions = self.handler.sessions.clone();
         let flight =
             FlightServiceServer::new(self.handler).max_decoding_message_size(options.max_message_bytes);
         let (draining, drained) = oneshot::channel();
@@ -83,7 +92,7 @@ impl Server {
             .layer(RpcLayer)
             .add_service(health_service)
             .add_service(flight);
-        let connections = accept(listener, options.max_connections);
+        let connections = accept(listener, options.max_connections, sessions);
         let serving = server.serve_with_incoming_shutdown(connections, stop);
         tokio::select! {
             served = serving => {

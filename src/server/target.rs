@@ -1,14 +1,19 @@
 //! What a descriptor or a ticket asks for, read once.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use arrow_flight::flight_descriptor::DescriptorType;
-use arrow_flight::{FlightDescriptor, Ticket};
+use arrow_flight::sql::{Any, Command};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, Ticket};
 use bytes::Bytes;
 use prost::Message;
+use uuid::Uuid;
 
+use super::frames::pack;
+use super::receive::unpack;
 use crate::catalog::{Catalog, DatasetName, DatasetRef};
-use crate::engine::TypeProfile;
+use crate::engine::{Bound, Scope, TypeProfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -16,11 +21,20 @@ use crate::storage::blocking;
 const TICKET_TYPE: &str = "type.googleapis.com/airstrip.v1.Ticket";
 const FLIGHT_SQL_TYPES: &str = "type.googleapis.com/arrow.flight.protocol.sql.";
 
-/// A dataset's raw stream, or the result of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Target {
+    /// A dataset's raw stream.
     Dataset(DatasetRef),
+    /// The result of a query.
     Query(SqlQuery),
+    /// The count of a statement that has been run already.
+    Change {
+        /// Rows that it stored.
+        rows: i64,
+    },
+    /// What a command of Flight SQL says.
+    Command(Command),
 }
 
 /// Where bytes came from. A command of several words that names no dataset is SQL, however it begins;
@@ -31,44 +45,77 @@ enum Reading {
     Command,
 }
 
-/// A SQL text and what its result must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A SQL text, what it runs in, and what its result must be.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct SqlQuery {
     pub(super) sql: String,
-    pub(super) profile: TypeProfile,
+    /// The options of the session that asked.
+    pub(super) scope: Scope,
+    /// Values of its parameters.
+    pub(super) bound: Option<Bound>,
     /// The schema that the client was shown, if it was shown one.
     pub(super) schema_digest: Option<Vec<u8>>,
+    /// What it can be cancelled by.
+    pub(super) id: String,
+    /// When its ticket expires, in seconds since the epoch.
+    expires: Option<i64>,
+}
+
+impl SqlQuery {
+    /// A query that nobody has asked about yet.
+    pub(super) fn new(sql: String, scope: Scope, bound: Option<Bound>) -> Self {
+        let id = Uuid::new_v4().to_string();
+        Self { sql, scope, bound, schema_digest: None, id, expires: None }
+    }
+
+    /// The query for a client that was shown a schema, until a point in time.
+    pub(super) fn promised(self, schema_digest: Vec<u8>, until: SystemTime) -> Self {
+        Self { schema_digest: Some(schema_digest), expires: Some(seconds(until)), ..self }
+    }
+
+    /// Fails if the query's ticket has expired.
+    pub(super) fn check_expiry(&self) -> Result<()> {
+        match self.expires {
+            Some(expires) if expires < seconds(SystemTime::now()) => Err(Error::precondition(
+                "the ticket has expired; ask for a new one (GetFlightInfo), or renew it in time \
+                 (RenewFlightEndpoint)",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Target {
-    /// Reads a ticket: one of ours; else a dataset's name; else SQL.
-    pub(super) async fn of_ticket(
-        ticket: &Ticket,
-        profile: TypeProfile,
-        catalog: &Arc<Catalog>,
-    ) -> Result<Self> {
-        Self::of_bytes(&ticket.ticket, Reading::Ticket, profile, catalog).await
+    /// Reads a ticket: one of ours or of Flight SQL's; else a dataset's name; else SQL.
+    pub(super) async fn of_ticket(ticket: &Ticket, scope: Scope, catalog: &Arc<Catalog>) -> Result<Self> {
+        Self::of_bytes(&ticket.ticket, Reading::Ticket, scope, catalog).await
     }
 
     /// Reads a descriptor: a path names a dataset, a command is read like a ticket.
     pub(super) async fn of_descriptor(
         descriptor: &FlightDescriptor,
-        profile: TypeProfile,
+        scope: Scope,
         catalog: &Arc<Catalog>,
     ) -> Result<Self> {
         match descriptor.r#type() {
-            DescriptorType::Path => Ok(Self::Dataset(DatasetRef::from_path(&descriptor.path)?)),
-            DescriptorType::Cmd => Self::of_bytes(&descriptor.cmd, Reading::Command, profile, catalog).await,
+            DescriptorType::Path => {
+                let dataset = DatasetRef::from_path(&descriptor.path)?;
+                match view(&dataset, &scope, catalog).await? {
+                    Some(query) => Ok(Self::Query(query)),
+                    None => Ok(Self::Dataset(dataset)),
+                }
+            }
+            DescriptorType::Cmd => Self::of_bytes(&descriptor.cmd, Reading::Command, scope, catalog).await,
             DescriptorType::Unknown => Err(Error::invalid("the descriptor is neither a path nor a command")),
         }
     }
 
-    async fn of_bytes(
-        bytes: &Bytes,
-        reading: Reading,
-        profile: TypeProfile,
-        catalog: &Arc<Catalog>,
-    ) -> Result<Self> {
+    async fn of_bytes(bytes: &Bytes, reading: Reading, scope: Scope, catalog: &Arc<Catalog>) -> Result<Self> {
         if let Some(target) = known_message(bytes)? {
             return Ok(target);
         }
@@ -80,12 +127,17 @@ impl Target {
         if let Some(dataset) = existing(text, catalog).await? {
             return Ok(Self::Dataset(dataset));
         }
+        for dataset in readings(text) {
+            if let Some(query) = view(&dataset, &scope, catalog).await? {
+                return Ok(Self::Query(query));
+            }
+        }
         let words = text.split_whitespace().count();
         if !looks_like_sql(text) && (reading == Reading::Ticket || words == 1) {
             // Taken for a name: the error of a missing dataset, or of a text that is no name, says so.
             return Ok(Self::Dataset(DatasetRef::in_default(DatasetName::parse(text)?)));
         }
-        Ok(Self::Query(SqlQuery { sql: text.to_owned(), profile, schema_digest: None }))
+        Ok(Self::Query(SqlQuery::new(text.to_owned(), scope, None)))
     }
 
     /// The target as the log shows it.
@@ -93,50 +145,111 @@ impl Target {
         match self {
             Self::Dataset(dataset) => dataset.to_string(),
             Self::Query(query) => query.sql.clone(),
+            Self::Change { .. } => "a count".to_owned(),
+            Self::Command(command) => command.type_url().to_owned(),
         }
     }
+}
+
+/// The query of all rows of a view, if there is one of this name: what a client gets that asks for it as
+/// if it were a dataset.
+async fn view(dataset: &DatasetRef, scope: &Scope, catalog: &Arc<Catalog>) -> Result<Option<SqlQuery>> {
+    let (catalog, wanted) = (Arc::clone(catalog), dataset.clone());
+    if blocking(move || catalog.view(&wanted)).await?.is_none() {
+        return Ok(None);
+    }
+    let quoted = |text: &str| text.replace('"', "\"\"");
+    let (schema, name) = (quoted(dataset.schema.as_str()), quoted(dataset.name.as_str()));
+    Ok(Some(SqlQuery::new(format!("SELECT * FROM \"{schema}\".\"{name}\""), scope.clone(), None)))
 }
 
 /// The message inside a `google.protobuf.Any` whose type we know. That the bytes decode says nothing:
 /// those of the name `users` are a valid `Any` too. The type's URL is what tells.
 fn known_message(bytes: &Bytes) -> Result<Option<Target>> {
-    let Ok(any) = arrow_flight_any(bytes) else { return Ok(None) };
+    let Ok(any) = Any::decode(bytes.clone()) else { return Ok(None) };
     if any.type_url.starts_with(FLIGHT_SQL_TYPES) {
-        let command = any.type_url.trim_start_matches(FLIGHT_SQL_TYPES);
-        return Err(Error::unimplemented(format!(
-            "the Flight SQL command {command} is not served; send the SQL text itself as command or ticket"
-        )));
+        let command = Command::try_from(any);
+        return command
+            .map(|command| Some(Target::Command(command)))
+            .map_err(|error| Error::invalid(format!("the command of Flight SQL is damaged: {error}")));
     }
     if any.type_url != TICKET_TYPE {
         return Ok(None);
     }
-    let damaged = || Error::invalid("the ticket is damaged; ask for a new one (GetFlightInfo)");
     let ticket = proto::Ticket::decode(any.value).map_err(|_| damaged())?;
     Ok(Some(match ticket.kind.ok_or_else(damaged)? {
         proto::ticket::Kind::Dataset(dataset) => {
             Target::Dataset(DatasetRef::parse(&dataset.schema, &dataset.name)?)
         }
-        proto::ticket::Kind::Query(query) => Target::Query(SqlQuery {
-            sql: query.sql,
-            profile: TypeProfile::parse(&query.types)?,
-            schema_digest: (!query.schema_digest.is_empty()).then(|| query.schema_digest.to_vec()),
-        }),
+        proto::ticket::Kind::Query(query) => Target::Query(query_of(query)?),
+        proto::ticket::Kind::Change(change) => Target::Change { rows: change.rows },
     }))
 }
 
-fn arrow_flight_any(bytes: &Bytes) -> Result<pbjson_types::Any, prost::DecodeError> {
-    pbjson_types::Any::decode(bytes.clone())
+fn damaged() -> Error {
+    Error::invalid("the ticket is damaged; ask for a new one (GetFlightInfo)")
+}
+
+fn query_of(query: proto::QueryTicket) -> Result<SqlQuery> {
+    let mut scope = Scope::default();
+    scope.types = TypeProfile::parse(&query.types)?;
+    if !query.schema.is_empty() {
+        scope.set("schema", &query.schema)?;
+    }
+    for (name, value) in &query.settings {
+        scope.set(name, value)?;
+    }
+    Ok(SqlQuery {
+        sql: query.sql,
+        scope,
+        bound: unpack(&query.parameters)?.map(Bound::new),
+        schema_digest: (!query.schema_digest.is_empty()).then(|| query.schema_digest.to_vec()),
+        id: query.id,
+        expires: (query.expires != 0).then_some(query.expires),
+    })
+}
+
+/// What the query of a ticket can be cancelled by, if the ticket is a query's.
+pub(super) fn queries_of(ticket: &Ticket) -> Option<String> {
+    match known_message(&ticket.ticket) {
+        Ok(Some(Target::Query(query))) => Some(query.id).filter(|id| !id.is_empty()),
+        _ => None,
+    }
+}
+
+/// `endpoint` with a ticket that lasts until a point in time. Tickets that never expire stay as they are.
+pub(super) fn renewed(endpoint: FlightEndpoint, until: SystemTime) -> Result<FlightEndpoint> {
+    let ticket = endpoint.ticket.clone().unwrap_or_default();
+    match known_message(&ticket.ticket)? {
+        Some(Target::Query(query)) => {
+            let query = SqlQuery { expires: Some(seconds(until)), ..query };
+            lasting(endpoint, &query)
+        }
+        None if ticket.ticket.is_empty() => Err(Error::invalid("the endpoint has no ticket")),
+        _ => Ok(endpoint),
+    }
+}
+
+/// `endpoint` with the ticket of a query, and when that expires.
+pub(super) fn lasting(endpoint: FlightEndpoint, query: &SqlQuery) -> Result<FlightEndpoint> {
+    let expiration_time = query.expires.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+    Ok(FlightEndpoint { ticket: Some(query_ticket(query)?), expiration_time, ..endpoint })
 }
 
 /// The dataset that `text` names, plainly or as `schema.name`, if it is there.
 pub(super) async fn existing(text: &str, catalog: &Arc<Catalog>) -> Result<Option<DatasetRef>> {
-    let plain = DatasetName::parse(text).ok().map(DatasetRef::in_default);
-    let candidates: Vec<_> = plain.into_iter().chain(DatasetRef::split_dotted(text)).collect();
+    let candidates = readings(text);
     if candidates.is_empty() {
         return Ok(None);
     }
     let catalog = Arc::clone(catalog);
     blocking(move || Ok(candidates.into_iter().find(|dataset| catalog.exists(dataset)))).await
+}
+
+/// The datasets that `text` can mean.
+fn readings(text: &str) -> Vec<DatasetRef> {
+    let plain = DatasetName::parse(text).ok().map(DatasetRef::in_default);
+    plain.into_iter().chain(DatasetRef::split_dotted(text)).collect()
 }
 
 /// The dataset that a message's two fields name; without a schema also by `schema.name`.
@@ -215,17 +328,28 @@ pub(super) fn dataset_ticket(dataset: &DatasetRef) -> Ticket {
 }
 
 /// The ticket of a query.
-pub(super) fn query_ticket(query: &SqlQuery) -> Ticket {
-    encode(proto::ticket::Kind::Query(proto::QueryTicket {
+fn query_ticket(query: &SqlQuery) -> Result<Ticket> {
+    let parameters = query.bound.as_ref().map(|bound| pack(bound.batch())).transpose()?;
+    Ok(encode(proto::ticket::Kind::Query(proto::QueryTicket {
         sql: query.sql.clone(),
-        types: query.profile.as_str().to_owned(),
+        types: query.scope.types.as_str().to_owned(),
         schema_digest: query.schema_digest.clone().unwrap_or_default().into(),
-    }))
+        schema: query.scope.schema.as_str().to_owned(),
+        settings: query.scope.settings().collect(),
+        parameters: parameters.unwrap_or_default(),
+        id: query.id.clone(),
+        expires: query.expires.unwrap_or_default(),
+    })))
+}
+
+/// The ticket of a statement that has been run.
+pub(super) fn change_ticket(rows: i64) -> Ticket {
+    encode(proto::ticket::Kind::Change(proto::ChangeTicket { rows }))
 }
 
 fn encode(kind: proto::ticket::Kind) -> Ticket {
     let value = proto::Ticket { kind: Some(kind) }.encode_to_vec().into();
-    let any = pbjson_types::Any { type_url: TICKET_TYPE.to_owned(), value };
+    let any = Any { type_url: TICKET_TYPE.to_owned(), value };
     Ticket::new(any.encode_to_vec())
 }
 
@@ -276,10 +400,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tickets_survive_the_wire(sql in any::<String>(), native in any::<bool>(), digest in any::<[u8; 4]>()) {
-            let profile = if native { TypeProfile::Native } else { TypeProfile::Compatible };
-            let query = SqlQuery { sql, profile, schema_digest: Some(digest.to_vec()) };
-            prop_assert_eq!(known(&query_ticket(&query)), Some(Target::Query(query)));
+        fn tickets_survive_the_wire(
+            sql in any::<String>(),
+            native in any::<bool>(),
+            digest in any::<[u8; 4]>(),
+            values in proptest::collection::vec(any::<i64>(), 1..5),
+        ) {
+            let types = if native { TypeProfile::Native } else { TypeProfile::Compatible };
+            let mut scope = Scope::default();
+            scope.types = types;
+            scope.set("schema", "finance").unwrap();
+            scope.set("time_zone", "Europe/Berlin").unwrap();
+            let values: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from(values));
+            let bound = Bound::new(arrow::array::RecordBatch::try_from_iter([("$1", values)]).unwrap());
+            let query = SqlQuery::new(sql, scope, Some(bound)).promised(digest.to_vec(), SystemTime::now());
+            prop_assert_eq!(known(&query_ticket(&query).unwrap()), Some(Target::Query(query)));
         }
 
         #[test]

@@ -81,6 +81,11 @@ impl Root {
         (!self.read_only).then(|| self.area.path().join(SPILL))
     }
 
+    /// Whether this server never writes.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Fails unless this server may write.
     pub fn check_writable(&self) -> Result<()> {
         if self.read_only {
@@ -153,6 +158,28 @@ impl Root {
         self.publish_into_staging(path, &trash)?;
         self.discard(&trash);
         Ok(())
+    }
+
+    /// Makes the directory `path`, durably; [`AlreadyExists`](ErrorKind::AlreadyExists) if it is there.
+    pub fn create_dir(&self, path: &Path) -> Result<()> {
+        self.check_writable()?;
+        let (parent, _) = self.parent(path)?;
+        self.area.dir().create_dir(path).map_err(|error| io_error("create", path, error))?;
+        self.sync_dir(&parent, path)
+    }
+
+    /// Removes the directory `path`, durably;
+    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) if there is anything in it.
+    pub fn remove_empty_dir(&self, path: &Path) -> Result<()> {
+        self.check_writable()?;
+        let (parent, _) = self.parent(path)?;
+        self.area.dir().remove_dir(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::DirectoryNotEmpty => {
+                Error::precondition(format!("{} is not empty", path.display()))
+            }
+            _ => io_error("remove", path, error),
+        })?;
+        self.sync_dir(&parent, path)
     }
 
     /// Removes what lies in staging at `path`. What cannot be removed now is swept at the next start.

@@ -157,6 +157,15 @@ impl StagedFile {
         Ok(())
     }
 
+    /// The finished file, held open and without a name: it is gone when nobody holds it any more.
+    pub fn hold(self) -> Result<HeldFile> {
+        if self.writer.is_some() {
+            return Err(Error::internal("an unfinished file cannot be held"));
+        }
+        // The drop at the end takes the name away.
+        self.root.area().hold(&self.path)
+    }
+
     /// Puts the footer of the file just published at `path` into `cache`.
     pub fn remember(root: &Root, path: &Path, cache: &FooterCache) -> Result<HeldFile> {
         let held = root.area().hold(path)?;

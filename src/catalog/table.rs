@@ -1,0 +1,253 @@
+//! A snapshot as DataFusion's table, read through the descriptors that it holds.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics, project_schema};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, ParquetFileMetrics, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use super::dataset::{PartFile, Snapshot};
+use super::provider::{DfResult, QueryCatalog, external};
+use crate::error::{Error, Result};
+use crate::storage::{FooterCache, HeldFile, blocking};
+
+/// A snapshot as a table.
+#[derive(Debug)]
+pub(super) struct SnapshotTable {
+    snapshot: Arc<Snapshot>,
+    footers: Arc<FooterCache>,
+}
+
+impl SnapshotTable {
+    /// The table of `snapshot`; page indexes are read through `footers`.
+    pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
+        Self { snapshot, footers }
+    }
+
+    fn partition_names(&self) -> Vec<&str> {
+        self.snapshot.dataset.partition_fields.iter().map(|field| field.name().as_str()).collect()
+    }
+
+    /// Which parts can hold rows that pass `filters`, judged by the partition columns alone.
+    fn prune(&self, filters: &[Expr]) -> DfResult<Vec<bool>> {
+        let dataset = &self.snapshot.dataset;
+        let names = self.partition_names();
+        let applicable =
+            filters.iter().filter(|filter| expr_applicable_for_cols(&names, filter) && !names.is_empty());
+        let Some(filter) = conjunction(applicable.cloned()) else {
+            return Ok(vec![true; dataset.parts.len()]);
+        };
+        let schema = Arc::new(Schema::new(dataset.partition_fields.clone()));
+        let columns = (0..dataset.partition_fields.len()).map(|index| {
+            let values = dataset.parts.iter().map(|part| part.partition_values[index].clone());
+            ScalarValue::iter_to_array(values)
+        });
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<DfResult<_>>()?)?;
+        let schema = DFSchema::try_from(schema)?;
+        let filter = create_physical_expr(
+            &filter,
+            &schema,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?;
+        let passed = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
+        // A NULL is not true: such a part has no row that passes.
+        let passed = passed.as_boolean();
+        Ok((0..passed.len()).map(|row| passed.is_valid(row) && passed.value(row)).collect())
+    }
+
+    /// The statistics of a part's columns, and those of its partition columns: one value for all rows.
+    /// (`PartitionedFile::with_statistics` would say that there are no NULLs among them.)
+    fn with_partitions(mut statistics: Statistics, part: &PartFile) -> Statistics {
+        let rows = statistics.num_rows;
+        statistics.column_statistics.extend(part.partition_values.iter().map(|value| {
+            let known = Precision::Exact(value.clone());
+            let unknown = ColumnStatistics::new_unknown();
+            if value.is_null() {
+                return ColumnStatistics { null_count: rows, ..unknown };
+            }
+            let null_count = Precision::Exact(0);
+            ColumnStatistics { null_count, min_value: known.clone(), max_value: known, ..unknown }
+        }));
+        statistics
+    }
+
+    fn file(&self, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
+        let statistics = part.statistics(&self.snapshot.dataset.file_schema).map_err(external)?;
+        // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
+        let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
+            .with_partition_values(part.partition_values.clone())
+            .with_arrow_schema(Arc::clone(&part.footer.schema))
+            .with_extension(held.clone());
+        file.statistics = Some(Arc::new(Self::with_partitions(statistics, part)));
+        file.object_meta.last_modified = part.stat.modified().into();
+        Ok(file)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SnapshotTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.snapshot.dataset.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let names = self.partition_names();
+        let support = |filter: &&Expr| {
+            if !names.is_empty() && expr_applicable_for_cols(&names, filter) {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let dataset = &self.snapshot.dataset;
+        let keep = self.prune(filters)?;
+        let parts = dataset.parts.iter().zip(&self.snapshot.files).zip(keep);
+        let files = parts.filter(|(_, keep)| *keep).map(|((part, held), _)| self.file(part, held));
+        let files = files.collect::<DfResult<Vec<_>>>()?;
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&dataset.schema, projection)?)));
+        }
+        let statistics = Statistics::try_merge_iter(
+            files.iter().filter_map(|file| file.statistics.as_deref()),
+            &dataset.schema,
+        )?;
+        let columns = TableSchema::builder(Arc::clone(&dataset.file_schema))
+            .with_table_partition_cols(dataset.partition_fields.clone())
+            .build();
+        let mut options = state.default_table_options().parquet;
+        options.global = state.config_options().execution.parquet.clone();
+        let source = ParquetSource::new(columns)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+}
+
+/// Gives scans the files that the snapshot holds.
+#[derive(Debug)]
+struct HeldFiles {
+    footers: Arc<FooterCache>,
+}
+
+impl ParquetFileReaderFactory for HeldFiles {
+    fn create_reader(
+        &self,
+        partition: usize,
+        file: PartitionedFile,
+        _: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
+        let held = file.extension::<HeldFile>().cloned();
+        let held = held.ok_or_else(|| external(Error::internal("a scanned file is not held open")))?;
+        let metrics = ParquetFileMetrics::new(partition, file.object_meta.location.as_ref(), metrics);
+        Ok(Box::new(HeldReader { file: held, footers: Arc::clone(&self.footers), metrics }))
+    }
+}
+
+struct HeldReader {
+    file: HeldFile,
+    footers: Arc<FooterCache>,
+    metrics: ParquetFileMetrics,
+}
+
+impl HeldReader {
+    fn count(&self, ranges: &[Range<u64>]) {
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        self.metrics.bytes_scanned.add(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+}
+
+impl AsyncFileReader for HeldReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move {
+            let read = self.get_byte_ranges(vec![range]).await?;
+            read.into_iter().next().ok_or_else(|| ParquetError::General("nothing was read".to_owned()))
+        }
+        .boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        self.count(&ranges);
+        let file = self.file.clone();
+        let read = move || {
+            let read = |range: &Range<u64>| {
+                let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+                file.read(range.start, length).map_err(|error| {
+                    Error::find_in(&error).map_or_else(
+                        || Error::data_loss(format!("cannot read {}: {error}", file.path().display())),
+                        Error::duplicate,
+                    )
+                })
+            };
+            let bytes = ranges.iter().map(read).collect::<Result<_>>()?;
+            file.check_unchanged()?;
+            Ok(bytes)
+        };
+        async move { blocking(read).await.map_err(parquet_error) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        let skip = options.is_some_and(|options| options.column_index_policy() == PageIndexPolicy::Skip);
+        let (file, footers) = (self.file.clone(), Arc::clone(&self.footers));
+        let load = move || if skip { footers.of(&file) } else { footers.with_page_index(&file) };
+        async move { Ok(Arc::clone(&blocking(load).await.map_err(parquet_error)?.metadata)) }.boxed()
+    }
+}
+
+fn parquet_error(error: Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}

@@ -1,0 +1,453 @@
+//! Statements that make, rename or remove tables, views and schemas.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference};
+use datafusion::logical_expr::{
+    CreateExternalTable, CreateMemoryTable, CreateView, DdlStatement, DropTable, LogicalPlan,
+};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    AlterTableOperation, Ident, ObjectName, RenameTableNameKind, Statement as SqlStatement,
+};
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::admission::Permit;
+use super::environment::{Environment, TemporaryTables};
+use super::output::TypeProfile;
+use super::query::Planner;
+use super::running::{Activity, State};
+use super::session::Engine;
+use super::statement::parse;
+use crate::catalog::{
+    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, SchemaName, TemporaryUpload, Upload, View,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::blocking;
+
+/// Rows on their way into a table: a dataset, or a temporary table of a session.
+pub enum TableSink {
+    /// A dataset that is published at the end.
+    Dataset(Upload),
+    /// A table that only its session sees.
+    Temporary {
+        /// The rows so far.
+        upload: TemporaryUpload,
+        /// Where the table goes.
+        tables: Arc<TemporaryTables>,
+        /// Its name.
+        name: String,
+        /// Whether it takes the place of one of that name.
+        replace: bool,
+    },
+}
+
+impl TableSink {
+    /// Begins a temporary table.
+    pub fn temporary(
+        catalog: Arc<Catalog>,
+        environment: &Environment,
+        name: &DatasetRef,
+        schema: SchemaRef,
+        replace: bool,
+    ) -> Result<Self> {
+        let tables = Arc::clone(&environment.temporary);
+        let upload = TemporaryUpload::begin(catalog, name.clone(), schema)?;
+        Ok(Self::Temporary { upload, tables, name: name.name.as_str().to_owned(), replace })
+    }
+
+    /// Stores a batch. Blocks.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Dataset(upload) => upload.write(batch),
+            Self::Temporary { upload, .. } => upload.write(batch),
+        }
+    }
+
+    /// Makes the table visible, and says how many rows it has. Blocks.
+    pub fn finish(self) -> Result<u64> {
+        match self {
+            Self::Dataset(upload) => Ok(upload.commit()?.rows),
+            Self::Temporary { upload, tables, name, replace } => {
+                let (snapshot, rows) = upload.finish()?;
+                tables.add(&name, snapshot, replace)?;
+                Ok(rows)
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Runs a statement of the kind [`Change`](super::StatementKind::Change) to its end, and says how
+    /// many rows it stored.
+    pub async fn change(
+        &self,
+        activity: Arc<Activity>,
+        sql: &str,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let permit = self.admit(&activity, deadline).await?;
+        activity.enter(State::Planning);
+        let limits = self.sql;
+        let statement = {
+            let sql = sql.to_owned();
+            self.planning(deadline, async move { parse(&sql, &limits) }.boxed()).await?
+        };
+        let changed = self.change_parsed(&activity, statement, environment, permit, deadline).await;
+        activity.end(changed.as_ref().err());
+        if let Ok(rows) = &changed {
+            activity.count(usize::try_from(*rows).unwrap_or(usize::MAX), 0);
+        }
+        changed
+    }
+
+    async fn change_parsed(
+        &self,
+        activity: &Arc<Activity>,
+        statement: Statement,
+        environment: &Environment,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let catalog = Arc::clone(self.catalog());
+        let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
+        let (statement, aside) = match take_own(statement, &names)? {
+            Own::Rename { from, to } => {
+                return blocking(move || {
+                    let from = names.find(&from)?;
+                    catalog.rename_dataset(&from, &to).map(|_| 0)
+                })
+                .await;
+            }
+            Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
+            Own::Planned { statement, aside } => (statement, aside),
+        };
+        let mut environment = environment.clone();
+        // What is stored has the types that the query gives it.
+        environment.scope.types = TypeProfile::Native;
+        let planner = self.planner(&environment, activity.token().clone())?;
+        let plan = async move {
+            match planner.logical(statement).await? {
+                LogicalPlan::Ddl(ddl) => Ok((Box::new(ddl), planner)),
+                other => Err(Error::unimplemented(format!("{} is not supported", other.display()))),
+            }
+        };
+        let ddl = self.planning(deadline, plan.boxed());
+        let (ddl, planner) = activity.unless_stopped(ddl).await?;
+        match *ddl {
+            DdlStatement::CreateMemoryTable(table) => {
+                let temporary = matches!(aside, Aside::Temporary);
+                let plan = TablePlan { table, temporary, planner, permit };
+                self.create_table(activity, plan, names, deadline).await
+            }
+            other => blocking(move || change_names(other, aside, &names)).await,
+        }
+    }
+
+    async fn create_table(
+        &self,
+        activity: &Arc<Activity>,
+        plan: TablePlan,
+        names: Names,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let TablePlan { table, temporary, planner, permit } = plan;
+        if !table.constraints.is_empty() || !table.column_defaults.is_empty() {
+            return Err(Error::unimplemented(
+                "keys and default values of columns are not supported; NOT NULL is",
+            ));
+        }
+        let name = names.resolve(&table.name)?;
+        let known = names.clone();
+        let wanted = name.clone();
+        let exists = blocking(move || Ok(known.exists(&wanted, temporary))).await?;
+        if exists && table.if_not_exists {
+            return Ok(0);
+        }
+        let input = Arc::unwrap_or_clone(table.input);
+        let query = self.planning(deadline, async move { planner.physical(vec![input]).await }.boxed());
+        let query = activity.unless_stopped(query).await?;
+        let schema = Arc::clone(query.schema());
+        let replace = table.or_replace;
+        let sink = blocking(move || names.sink(&name, schema, replace, temporary)).await?;
+        let rows = self.start(query, Arc::clone(activity), permit, deadline).await?;
+        let mut storing = self.store(rows, sink);
+        let ended = async {
+            let stored = (&mut storing).await;
+            stored.map_err(|join| Error::internal(format!("the task that stores a table ended: {join}")))?
+        };
+        let stored = activity.unless_stopped(ended).await;
+        if stored.is_err() {
+            storing.abort();
+        }
+        stored
+    }
+
+    /// Stores the rows of a query on the engine's threads.
+    fn store(
+        &self,
+        mut rows: super::query::QueryStream,
+        mut sink: TableSink,
+    ) -> tokio::task::JoinHandle<Result<u64>> {
+        self.runtime().spawn(async move {
+            while let Some(batch) = rows.next().await.transpose()? {
+                sink = blocking(move || {
+                    sink.write(&batch)?;
+                    Ok(sink)
+                })
+                .await?;
+            }
+            blocking(move || sink.finish()).await
+        })
+    }
+}
+
+/// A table that is to be made, and what it takes to make it.
+struct TablePlan {
+    table: CreateMemoryTable,
+    temporary: bool,
+    planner: Planner,
+    permit: Permit,
+}
+
+/// What DataFusion does not plan, and what is to be planned.
+enum Own {
+    Rename { from: TableReference, to: DatasetRef },
+    Truncate { table: TableReference },
+    Planned { statement: Statement, aside: Aside },
+}
+
+/// What a statement says that its plan does not.
+enum Aside {
+    Nothing,
+    Temporary,
+    /// The text of a view's query.
+    View(String),
+}
+
+fn take_own(statement: Statement, names: &Names) -> Result<Own> {
+    let Statement::Statement(mut inner) = statement else {
+        return Ok(Own::Planned { statement, aside: Aside::Nothing });
+    };
+    let mut aside = Aside::Nothing;
+    match inner.as_mut() {
+        SqlStatement::AlterTable(alter) => {
+            let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() else {
+                return Err(Error::unimplemented(
+                    "of ALTER TABLE only RENAME TO is supported; store other columns anew with CREATE OR \
+                     REPLACE TABLE … AS SELECT",
+                ));
+            };
+            let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
+            let from = reference(&alter.name)?;
+            // As in other databases, a new name without a schema stays in the table's own.
+            let schema = names.resolve(&from)?.schema;
+            let to = match reference(to)? {
+                TableReference::Bare { table } => DatasetRef { schema, ..DatasetRef::parse("", &table)? },
+                full => names.resolve(&full)?,
+            };
+            Ok(Own::Rename { from, to })
+        }
+        SqlStatement::Truncate(truncate) => match truncate.table_names.as_slice() {
+            [table] => Ok(Own::Truncate { table: reference(&table.name)? }),
+            _ => Err(Error::unimplemented("TRUNCATE takes one table")),
+        },
+        SqlStatement::CreateTable(create) => {
+            if std::mem::take(&mut create.temporary) {
+                aside = Aside::Temporary;
+            }
+            Ok(Own::Planned { statement: Statement::Statement(inner), aside })
+        }
+        SqlStatement::CreateView(create) if create.temporary => {
+            Err(Error::unimplemented("temporary views are not supported; temporary tables are"))
+        }
+        SqlStatement::CreateView(create) => {
+            let names: Vec<_> = create.columns.iter().map(|column| column.name.to_string()).collect();
+            aside = Aside::View(match names.as_slice() {
+                [] => create.query.to_string(),
+                names => format!("SELECT * FROM ({}) AS v ({})", create.query, names.join(", ")),
+            });
+            Ok(Own::Planned { statement: Statement::Statement(inner), aside })
+        }
+        _ => Ok(Own::Planned { statement: Statement::Statement(inner), aside }),
+    }
+}
+
+/// A name as the parser has it, folded to lower case where it is not quoted.
+fn reference(name: &ObjectName) -> Result<TableReference> {
+    let fold = |ident: &Ident| match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    };
+    let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(fold)).collect();
+    match parts.unwrap_or_default().as_slice() {
+        [table] => Ok(TableReference::bare(table.as_str())),
+        [schema, table] => Ok(TableReference::partial(schema.as_str(), table.as_str())),
+        [catalog, schema, table] => {
+            Ok(TableReference::full(catalog.as_str(), schema.as_str(), table.as_str()))
+        }
+        _ => Err(Error::invalid(format!("{name} is not the name of a table"))),
+    }
+}
+
+/// Changes that move no rows.
+fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
+    let catalog = &names.catalog;
+    match ddl {
+        DdlStatement::CreateExternalTable(table) => register(&table, names)?,
+        DdlStatement::CreateView(view) => create_view(&view, aside, names)?,
+        DdlStatement::CreateCatalogSchema(create) => {
+            let schema = schema_name(&create.schema_name)?;
+            if !(create.if_not_exists && catalog.has_schema(&schema)) {
+                catalog.create_schema(&schema)?;
+            }
+        }
+        DdlStatement::DropCatalogSchema(drop) => {
+            let schema = match &drop.name {
+                SchemaReference::Bare { schema } => SchemaName::parse(schema)?,
+                SchemaReference::Full { schema, catalog } if catalog.as_ref() == CATALOG => {
+                    SchemaName::parse(schema)?
+                }
+                SchemaReference::Full { catalog, .. } => return Err(no_catalog(catalog)),
+            };
+            if !drop.if_exists || catalog.has_schema(&schema) {
+                catalog.drop_schema(&schema, drop.cascade)?;
+            }
+        }
+        DdlStatement::DropTable(drop) => drop_table(&drop, names)?,
+        DdlStatement::DropView(drop) => {
+            let view = names.resolve(&drop.name)?;
+            match catalog.drop_view(&view) {
+                Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => {}
+                dropped => dropped?,
+            }
+        }
+        other => return Err(Error::unimplemented(format!("{} is not supported", other.name()))),
+    }
+    Ok(0)
+}
+
+fn register(table: &CreateExternalTable, names: &Names) -> Result<()> {
+    if !table.file_type.eq_ignore_ascii_case("parquet") {
+        return Err(Error::unimplemented(format!("only PARQUET can be registered, not {}", table.file_type)));
+    }
+    if table.temporary || table.unbounded || !table.options.is_empty() || !table.order_exprs.is_empty() {
+        return Err(Error::unimplemented("CREATE EXTERNAL TABLE takes STORED AS PARQUET and LOCATION only"));
+    }
+    let [location] = table.locations.as_slice() else {
+        return Err(Error::invalid("CREATE EXTERNAL TABLE takes one LOCATION"));
+    };
+    let name = names.resolve(&table.name)?;
+    if table.if_not_exists && names.catalog.exists(&name) {
+        return Ok(());
+    }
+    names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace).map(drop)
+}
+
+fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {
+    let Aside::View(sql) = aside else { return Err(Error::internal("a view without its text")) };
+    let stored = View { sql, schema: names.environment.scope.schema.clone() };
+    names.catalog.create_view(&names.resolve(&view.name)?, &stored, view.or_replace)
+}
+
+fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
+    if let TableReference::Bare { table } = &drop.name
+        && names.environment.temporary.remove(table)
+    {
+        return Ok(());
+    }
+    let table = match names.find(&drop.name) {
+        Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    match names.catalog.drop_dataset(&table, None) {
+        Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => Ok(()),
+        dropped => dropped.map(|_| ()),
+    }
+}
+
+/// An empty table with the same columns takes the table's place.
+fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
+    let table = names.find(table)?;
+    let described = names.catalog.describe(&table)?;
+    let options = PutOptions { if_version: Some(described.version().to_string()), ..PutOptions::default() };
+    let catalog = Arc::clone(&names.catalog);
+    Upload::begin(catalog, table, Arc::clone(&described.schema), options)?.commit()?;
+    Ok(0)
+}
+
+fn schema_name(text: &str) -> Result<SchemaName> {
+    match text.split_once('.') {
+        Some((CATALOG, schema)) => SchemaName::parse(schema),
+        _ => SchemaName::parse(text),
+    }
+}
+
+fn no_catalog(name: &str) -> Error {
+    Error::not_found(format!("there is no catalog {name}; there is {CATALOG}"))
+}
+
+/// How a statement's names are looked up.
+#[derive(Clone)]
+struct Names {
+    catalog: Arc<Catalog>,
+    environment: Environment,
+}
+
+impl Names {
+    /// The dataset that a name means, whether or not it is there.
+    fn resolve(&self, reference: &TableReference) -> Result<DatasetRef> {
+        let ResolvedTableReference { catalog, schema, table } =
+            reference.clone().resolve(CATALOG, self.environment.scope.schema.as_str());
+        if catalog.as_ref() != CATALOG {
+            return Err(no_catalog(&catalog));
+        }
+        DatasetRef::parse(&schema, &table)
+    }
+
+    /// The dataset that a name means and that is there: the very name, or the only one that differs in
+    /// case.
+    fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
+        let dataset = self.resolve(reference)?;
+        if self.catalog.exists(&dataset) {
+            return Ok(dataset);
+        }
+        if self.catalog.view(&dataset)?.is_some() {
+            return Err(Error::invalid(format!("{dataset} is a view; use the statement for views")));
+        }
+        if self.catalog.has_schema(&dataset.schema)
+            && let Some(other) = self.catalog.find_ignoring_case(&dataset)?
+        {
+            return Ok(other);
+        }
+        Err(self.catalog.no_such_dataset(&dataset))
+    }
+
+    fn exists(&self, dataset: &DatasetRef, temporary: bool) -> bool {
+        if temporary {
+            self.environment.temporary.contains(dataset.name.as_str())
+        } else {
+            self.catalog.exists(dataset)
+        }
+    }
+
+    fn sink(
+        &self,
+        name: &DatasetRef,
+        schema: SchemaRef,
+        replace: bool,
+        temporary: bool,
+    ) -> Result<TableSink> {
+        let catalog = Arc::clone(&self.catalog);
+        if temporary {
+            return TableSink::temporary(catalog, &self.environment, name, schema, replace);
+        }
+        let mode = if replace { PutMode::Replace } else { PutMode::Create };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        Ok(TableSink::Dataset(Upload::begin(catalog, name.clone(), schema, options)?))
+    }
+}

@@ -1,0 +1,76 @@
+//! What a statement runs in: the session's options, and the tables that are its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::catalog::TableProvider;
+
+use super::scope::Scope;
+use crate::catalog::Snapshot;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The most temporary tables of one session: each holds a file open.
+const MAX_TEMPORARY: usize = 256;
+
+/// What a statement runs in.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// The session's options.
+    pub scope: Scope,
+    /// The session's temporary tables.
+    pub temporary: Arc<TemporaryTables>,
+    /// A table that this one statement may read besides: `input` of an exchange.
+    pub input: Option<(String, Arc<dyn TableProvider>)>,
+}
+
+impl Environment {
+    /// The environment of a session's statement.
+    pub fn new(scope: Scope, temporary: Arc<TemporaryTables>) -> Self {
+        Self { scope, temporary, input: None }
+    }
+}
+
+/// The tables of one session that nobody else sees. Their files have no name any more: they are gone
+/// with the session, whatever happens to the server.
+#[derive(Debug, Default)]
+pub struct TemporaryTables {
+    tables: Mutex<HashMap<String, Arc<Snapshot>>>,
+}
+
+impl TemporaryTables {
+    /// Names and contents.
+    pub fn all(&self) -> Vec<(String, Arc<Snapshot>)> {
+        self.lock().iter().map(|(name, snapshot)| (name.clone(), Arc::clone(snapshot))).collect()
+    }
+
+    /// Whether there is one of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    /// Adds a table.
+    pub(super) fn add(&self, name: &str, snapshot: Snapshot, replace: bool) -> Result<()> {
+        let mut tables = self.lock();
+        let exists = tables.contains_key(name);
+        if exists && !replace {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the temporary table {name} exists; drop it first, or use CREATE OR REPLACE"),
+            ));
+        }
+        if !exists && tables.len() >= MAX_TEMPORARY {
+            return Err(Error::exhausted(format!("a session has at most {MAX_TEMPORARY} temporary tables")));
+        }
+        tables.insert(name.to_owned(), Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// Removes a table, and says whether it was there.
+    pub(super) fn remove(&self, name: &str) -> bool {
+        self.lock().remove(name).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Snapshot>>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,190 @@
+//! Parameters of prepared statements: what a statement asks for, and what a client binds.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::error::{Error, Result};
+
+/// The parameters of a statement: `$1`, `$2`, … in the order of their numbers, then named ones.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// Names without `$`, and the types that the statement gives them.
+    parameters: Vec<(String, Option<DataType>)>,
+}
+
+impl Wanted {
+    /// The parameters of a plan.
+    pub(super) fn of(plan: &LogicalPlan) -> Result<Self> {
+        let types = plan.get_parameter_types()?;
+        let mut parameters: Vec<_> = types
+            .into_iter()
+            .map(|(name, data_type)| (name.trim_start_matches('$').to_owned(), data_type))
+            .collect();
+        parameters.sort_by_key(|(name, _)| (name.parse::<u32>().unwrap_or(u32::MAX), name.clone()));
+        Ok(Self { parameters })
+    }
+
+    /// The parameters as clients are shown them: nullable, and text where nothing says otherwise.
+    pub(super) fn schema(&self) -> Schema {
+        let field = |(name, data_type): &(String, Option<DataType>)| {
+            Field::new(format!("${name}"), concrete(data_type.as_ref()), true)
+        };
+        Schema::new(self.parameters.iter().map(field).collect::<Vec<_>>())
+    }
+
+    /// NULLs for all parameters, to find out what a statement gives before it has values.
+    pub(super) fn nulls(&self) -> Result<ParamValues> {
+        let values = self.parameters.iter().map(|(name, data_type)| {
+            Ok((name.clone(), ScalarValue::try_new_null(&concrete(data_type.as_ref()))?))
+        });
+        Ok(ParamValues::from(values.collect::<Result<HashMap<_, _>>>()?))
+    }
+
+    /// The values of one bound row. A text is read as the type that the statement asks for; other
+    /// values stay what they are, and SQL's own rules coerce them.
+    pub(super) fn values(&self, bound: &Bound, row: usize) -> Result<ParamValues> {
+        let columns = bound.columns_for(&self.parameters)?;
+        let mut values = HashMap::new();
+        for ((name, wanted), column) in self.parameters.iter().zip(columns) {
+            let value = match ScalarValue::try_from_array(bound.batch.column(column), row)? {
+                ScalarValue::Union(Some((_, value)), ..) => *value,
+                ScalarValue::Union(None, ..) => ScalarValue::Null,
+                value => value,
+            };
+            let value = match wanted {
+                Some(wanted) if value.is_null() => ScalarValue::try_new_null(wanted)?,
+                Some(wanted) if is_text(&value.data_type()) && !is_text(wanted) => {
+                    value.cast_to(wanted).map_err(|error| {
+                        let error = error.strip_backtrace();
+                        Error::invalid(format!("the value of parameter ${name} is no {wanted}: {error}"))
+                    })?
+                }
+                _ => value,
+            };
+            values.insert(name.clone(), value);
+        }
+        Ok(ParamValues::from(values))
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+}
+
+fn concrete(data_type: Option<&DataType>) -> DataType {
+    match data_type {
+        None | Some(DataType::Null) => DataType::Utf8,
+        Some(data_type) => data_type.clone(),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Values for a statement's parameters; a statement runs once for each row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    batch: RecordBatch,
+}
+
+impl Bound {
+    /// The rows of `batch`, one column for each parameter.
+    pub fn new(batch: RecordBatch) -> Self {
+        Self { batch }
+    }
+
+    /// How often the statement runs.
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// The rows as a batch.
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// The schema of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.batch.schema()
+    }
+
+    /// The column of each parameter: by name where the columns are called as the parameters are, `$`
+    /// included, else by position.
+    fn columns_for(&self, parameters: &[(String, Option<DataType>)]) -> Result<Vec<usize>> {
+        let (have, want) = (self.batch.num_columns(), parameters.len());
+        if have != want {
+            return Err(Error::invalid(format!("the statement has {want} parameters, {have} were bound")));
+        }
+        let schema = self.batch.schema();
+        let named = parameters.iter().map(|(name, _)| {
+            let plain = name.parse::<u32>().is_err().then(|| schema.index_of(name).ok()).flatten();
+            schema.index_of(&format!("${name}")).ok().or(plain)
+        });
+        let named: Option<Vec<usize>> = named.collect();
+        Ok(named.unwrap_or_else(|| (0..want).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+
+    fn wanted(parameters: &[(&str, Option<DataType>)]) -> Wanted {
+        let parameters = parameters.iter().map(|(name, data_type)| ((*name).to_owned(), data_type.clone()));
+        Wanted { parameters: parameters.collect() }
+    }
+
+    fn bound(columns: &[(&str, ArrayRef)]) -> Bound {
+        Bound::new(RecordBatch::try_from_iter(columns.to_vec()).unwrap())
+    }
+
+    fn value(values: &ParamValues, id: &str) -> ScalarValue {
+        values.get_placeholders_with_values(id).unwrap().value().clone()
+    }
+
+    #[test]
+    fn values_bind_by_position_or_by_name() {
+        let (one, two): (ArrayRef, ArrayRef) =
+            (Arc::new(Int64Array::from(vec![1])), Arc::new(Int64Array::from(vec![2])));
+        let wanted = wanted(&[("1", Some(DataType::Int64)), ("2", None)]);
+        let positional = bound(&[("0", Arc::clone(&one)), ("1", Arc::clone(&two))]);
+        let named = bound(&[("$2", Arc::clone(&two)), ("$1", Arc::clone(&one))]);
+        for bound in [positional, named] {
+            let values = wanted.values(&bound, 0).unwrap();
+            assert_eq!(value(&values, "$1"), ScalarValue::Int64(Some(1)));
+            assert_eq!(value(&values, "$2"), ScalarValue::Int64(Some(2)));
+        }
+        assert!(wanted.values(&bound(&[("$1", one)]), 0).is_err());
+    }
+
+    #[test]
+    fn text_is_read_as_the_type_that_is_asked_for() {
+        let wanted = wanted(&[("1", Some(DataType::Int64))]);
+        let text = |text: &str| bound(&[("0", Arc::new(StringArray::from(vec![text])) as ArrayRef)]);
+        let values = wanted.values(&text("42"), 0).unwrap();
+        assert_eq!(value(&values, "$1"), ScalarValue::Int64(Some(42)));
+        let error = wanted.values(&text("many"), 0).unwrap_err();
+        assert!(error.message().contains("$1"), "{error}");
+    }
+
+    #[test]
+    fn the_schema_is_in_the_order_of_the_numbers_and_has_no_null_types() {
+        let names: Vec<_> = wanted(&[("1", Some(DataType::Null)), ("2", Some(DataType::Date32))])
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect();
+        assert_eq!(names, [("$1".to_owned(), DataType::Utf8), ("$2".to_owned(), DataType::Date32)]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Views: their texts are planned where they are used.
+
+use async_trait::async_trait;
+use datafusion::common::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use std::sync::Arc;
+
+use super::gate;
+use super::limits::SqlLimits;
+use super::statement::parse;
+use crate::catalog::{PlanView, QueryCatalog, View};
+use crate::error::Error;
+
+/// Plans views with the server's own configuration: a view means the same in every session.
+#[derive(Debug)]
+pub(super) struct Views {
+    base: SessionState,
+    limits: SqlLimits,
+}
+
+impl Views {
+    pub(super) fn new(base: SessionState, limits: SqlLimits) -> Self {
+        Self { base, limits }
+    }
+}
+
+#[async_trait]
+impl PlanView for Views {
+    async fn plan(&self, view: &View, datasets: QueryCatalog) -> Result<LogicalPlan, DataFusionError> {
+        let external = |error: Error| DataFusionError::External(Box::new(error));
+        let statement = parse(&view.sql, &self.limits).map_err(external)?;
+        gate::check_query(&statement).map_err(external)?;
+        let mut state = self.base.clone();
+        view.schema.as_str().clone_into(&mut state.config_mut().options_mut().catalog.default_schema);
+        state.register_catalog_list(Arc::new(datasets));
+        gate::check_tables(&state.resolve_table_references(&statement)?).map_err(external)?;
+        state.statement_to_plan(statement).await
+    }
+}

@@ -1,0 +1,110 @@
+//! CommandStatementIngest: a table made from a client's stream.
+
+use std::sync::Arc;
+
+use arrow_flight::PutResult;
+use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
+
+use super::super::flight::Handler;
+use super::super::receive::Receiver;
+use super::super::session::Client;
+use super::updated;
+use crate::catalog::{CATALOG, DatasetRef, PutMode, PutOptions, Upload};
+use crate::engine::TableSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::blocking;
+
+impl Handler {
+    /// Stores the stream as a table.
+    pub(super) async fn ingest(
+        &self,
+        command: CommandStatementIngest,
+        mut receiver: Receiver,
+        client: &Client,
+    ) -> Result<PutResult> {
+        let environment = if command.temporary {
+            self.sessions.lasting_environment(client)
+        } else {
+            self.sessions.environment(client)
+        };
+        if let Some(catalog) = command.catalog.as_deref().filter(|name| !name.is_empty() && *name != CATALOG)
+        {
+            return Err(Error::not_found(format!("there is no catalog {catalog}; there is {CATALOG}")));
+        }
+        let schema = match command.schema.as_deref() {
+            Some(schema) if !schema.is_empty() => schema,
+            _ => environment.scope.schema.as_str(),
+        };
+        let table = DatasetRef::parse(schema, &command.table)?;
+        let catalog = Arc::clone(self.engine.catalog());
+        let temporary = command.temporary.then(|| Arc::clone(&environment.temporary));
+        let exists = {
+            let (catalog, table) = (Arc::clone(&catalog), table.clone());
+            blocking(move || {
+                Ok(match temporary {
+                    Some(tables) => tables.contains(table.name.as_str()),
+                    None => catalog.exists(&table),
+                })
+            })
+            .await?
+        };
+        let replace = replaces(&command, &table, exists)?;
+        let Some(columns) = receiver.schema().await? else {
+            return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
+        };
+        let sink = blocking(move || {
+            if command.temporary {
+                return TableSink::temporary(catalog, &environment, &table, columns, replace);
+            }
+            let mode = if replace { PutMode::Replace } else { PutMode::Create };
+            let options = PutOptions { mode, ..PutOptions::default() };
+            Upload::begin(catalog, table, columns, options).map(TableSink::Dataset)
+        });
+        let sink = store(receiver, sink.await?).await?;
+        // Only here, after the stream's true end, does anything become visible.
+        let rows = blocking(move || sink.finish()).await?;
+        Ok(updated(i64::try_from(rows).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Whether the stream takes the place of a table that is there; an error where the client's options do
+/// not allow it to be stored.
+fn replaces(command: &CommandStatementIngest, table: &DatasetRef, exists: bool) -> Result<bool> {
+    let options = command.table_definition_options.unwrap_or_default();
+    if !exists {
+        return match options.if_not_exist() {
+            TableNotExistOption::Fail => Err(Error::not_found(format!(
+                "there is no table {table} to append to; create it first, or ingest in another mode"
+            ))),
+            TableNotExistOption::Unspecified | TableNotExistOption::Create => Ok(false),
+        };
+    }
+    match options.if_exists() {
+        TableExistsOption::Replace => Ok(true),
+        TableExistsOption::Append => Err(Error::unimplemented(format!(
+            "table {table} exists, and rows cannot be appended to it; ingest in mode replace"
+        ))),
+        TableExistsOption::Unspecified | TableExistsOption::Fail => Err(Error::new(
+            ErrorKind::AlreadyExists,
+            format!("table {table} exists; drop it first, or ingest in mode replace"),
+        )),
+    }
+}
+
+/// Stores all batches of a stream. While one is encoded the next is received.
+async fn store(mut receiver: Receiver, sink: TableSink) -> Result<TableSink> {
+    let mut writing = tokio::spawn(async { Ok(sink) });
+    while let Some(received) = receiver.next().await? {
+        let Some(batch) = received.batch else { continue };
+        let mut sink = written(writing).await?;
+        writing = tokio::spawn(blocking(move || {
+            sink.write(&batch)?;
+            Ok(sink)
+        }));
+    }
+    written(writing).await
+}
+
+async fn written(writing: tokio::task::JoinHandle<Result<TableSink>>) -> Result<TableSink> {
+    writing.await.map_err(|join| Error::internal(format!("the writing task ended: {join}")))?
+}

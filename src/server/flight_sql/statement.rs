@@ -1,0 +1,105 @@
+//! Statements given as text: queries run when their ticket is redeemed, all others at once.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::{FlightData, FlightDescriptor, FlightInfo};
+use bytes::Bytes;
+
+use super::super::flight::Handler;
+use super::super::respond::Responses;
+use super::super::rpc::Rpc;
+use super::super::session::Client;
+use super::super::target::{SqlQuery, change_ticket};
+use crate::engine::{Bound, StatementKind};
+use crate::error::{Error, Result};
+use crate::storage::ipc_schema;
+
+/// The result of a statement that changes something.
+static COUNT: LazyLock<SchemaRef> =
+    LazyLock::new(|| Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)])));
+
+impl Handler {
+    /// The FlightInfo of a statement.
+    pub(super) async fn statement_info(
+        &self,
+        sql: String,
+        bound: Option<Bound>,
+        descriptor: FlightDescriptor,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<FlightInfo> {
+        if self.engine.kind(&sql).await? == StatementKind::Query {
+            let scope = self.sessions.environment(client).scope;
+            return self.query_info(SqlQuery::new(sql, scope, bound), descriptor, client, rpc).await;
+        }
+        let rows = self.update(&sql, bound, client, rpc).await?;
+        let info = FlightInfo {
+            schema: ipc_schema(&COUNT).into(),
+            total_records: 1,
+            total_bytes: -1,
+            ordered: true,
+            ..FlightInfo::default()
+        };
+        Ok(info.with_descriptor(descriptor).with_endpoint(self.endpoint(change_ticket(rows))))
+    }
+
+    /// The schema of a statement's result; nothing is run.
+    pub(super) async fn statement_schema(
+        &self,
+        sql: &str,
+        bound: Option<Bound>,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<Bytes> {
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let environment = self.sessions.environment(client);
+        if bound.is_some() {
+            let query = self.engine.plan(sql, &environment, bound, deadline).await?;
+            return Ok(ipc_schema(query.schema()).into());
+        }
+        let prepared = self.engine.prepare(sql, &environment, deadline).await?;
+        Ok(ipc_schema(prepared.result.as_ref().unwrap_or(&COUNT)).into())
+    }
+
+    /// Runs a statement that is no query, and says how many rows it stored.
+    pub(super) async fn update(
+        &self,
+        sql: &str,
+        bound: Option<Bound>,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<i64> {
+        rpc.about(sql);
+        let has_values = bound.is_some_and(|bound| bound.rows() > 0);
+        match self.engine.kind(sql).await? {
+            StatementKind::Change | StatementKind::Setting if has_values => Err(Error::unimplemented(
+                "statements that change something take no parameters; write the values into the SQL",
+            )),
+            StatementKind::Query => {
+                Err(Error::invalid("the statement is a query, not an update; ask for its FlightInfo instead"))
+            }
+            StatementKind::Setting => {
+                let setting = self.engine.setting(sql).await?;
+                self.sessions.open(client).change(|scope| setting.apply(scope))?;
+                Ok(0)
+            }
+            StatementKind::Change => {
+                let activity = Arc::new(self.engine.begin(rpc.id(), &client.user, sql)?);
+                let environment = self.sessions.lasting_environment(client);
+                let deadline = rpc.deadline(self.options.query_timeout);
+                let rows = self.engine.change(activity, sql, &environment, deadline).await?;
+                rpc.count_rows(rows);
+                Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+            }
+        }
+    }
+
+    /// The result of a statement that was run when its FlightInfo was asked for.
+    pub(in crate::server) fn get_count(&self, rows: i64, rpc: Rpc) -> Result<Responses<FlightData>> {
+        let batch = RecordBatch::try_new(Arc::clone(&COUNT), vec![Arc::new(Int64Array::from(vec![rows]))]);
+        let batch = batch.map_err(|error| Error::internal(format!("a count: {error}")))?;
+        self.stream_batches(&COUNT, &[batch], rpc)
+    }
+}
