@@ -7,6 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;
+use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use bytes::Bytes;
 use prost::Message;
@@ -54,11 +55,25 @@ pub(super) fn pack(batch: &RecordBatch) -> Result<Vec<Bytes>> {
 impl FrameEncoder {
     /// An encoder, and the message that opens its stream.
     pub(super) fn new(schema: &SchemaRef) -> (Self, Chunk) {
+        Self::with_options(schema, IpcWriteOptions::default())
+    }
+
+    /// The same with the bodies of batches compressed, where the client asked for it.
+    pub(super) fn compressed(
+        schema: &SchemaRef,
+        compression: Option<CompressionType>,
+    ) -> Result<(Self, Chunk)> {
+        let options = IpcWriteOptions::default().try_with_compression(compression);
+        let options = options.map_err(|error| unencodable(&error))?;
+        Ok(Self::with_options(schema, options))
+    }
+
+    fn with_options(schema: &SchemaRef, options: IpcWriteOptions) -> (Self, Chunk) {
         let mut encoder = Self {
             generator: IpcDataGenerator::default(),
             tracker: DictionaryTracker::new(false),
             context: IpcWriteContext::default(),
-            options: IpcWriteOptions::default(),
+            options,
             schema: Arc::clone(schema),
             plain: Some(decodable(schema)).filter(|plain| *plain != **schema).map(Arc::new),
             unopened: has_dictionaries(schema),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_flight::FlightData;
+use arrow_ipc::CompressionType;
 use futures::{Stream, StreamExt};
 
 use super::flight::Handler;
@@ -26,18 +27,24 @@ impl Handler {
     ) -> Result<Responses<FlightData>> {
         rpc.about(&target.describe());
         match target {
-            Target::Dataset(dataset) => self.get_dataset(dataset, rpc).await,
+            Target::Dataset(dataset) => self.get_dataset(dataset, client, rpc).await,
             Target::Query(query) => self.get_query(query, client, rpc).await,
             Target::Change { rows } => self.get_count(rows, rpc),
             Target::Command(command) => self.command_get(command, client, rpc).await,
         }
     }
 
-    async fn get_dataset(&self, dataset: DatasetRef, rpc: Rpc) -> Result<Responses<FlightData>> {
+    async fn get_dataset(
+        &self,
+        dataset: DatasetRef,
+        client: &Client,
+        rpc: Rpc,
+    ) -> Result<Responses<FlightData>> {
         let catalog = Arc::clone(self.engine.catalog());
         let snapshot = blocking(move || catalog.snapshot(&dataset)).await?;
         let scan = RawScan::new(Arc::new(snapshot));
-        Ok(stream_chunks(raw_chunks(scan), rpc, self.options.idle_timeout, Work::here()))
+        let chunks = raw_chunks(scan, client.compression)?;
+        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
     }
 
     pub(super) async fn get_query(
@@ -78,7 +85,8 @@ impl Handler {
         let (stream, guard) = started.await.inspect_err(|error| activity.end(Some(error)))?;
         let stopped = activity.token().clone();
         let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
-        Ok(stream_chunks(query_chunks(stream), rpc, self.options.idle_timeout, work))
+        let chunks = query_chunks(stream, client.compression)?;
+        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, work))
     }
 
     /// Plans a query to find out about its result.
@@ -93,8 +101,12 @@ impl Handler {
 
 /// The messages of a raw stream. Each batch is decoded and encoded on a thread for blocking work,
 /// which is free again while the client takes its time.
-fn raw_chunks(scan: RawScan) -> impl Stream<Item = Result<Chunk>> + Send {
-    let (encoder, opening) = FrameEncoder::new(scan.schema());
+fn raw_chunks(
+    scan: RawScan,
+    compression: Option<CompressionType>,
+) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
+    let schema = Arc::clone(scan.schema());
+    let (encoder, opening) = FrameEncoder::compressed(&schema, compression)?;
     let rest = futures::stream::try_unfold((scan, encoder), |(mut scan, mut encoder)| {
         blocking(move || {
             let chunk = match scan.next_batch()? {
@@ -104,12 +116,15 @@ fn raw_chunks(scan: RawScan) -> impl Stream<Item = Result<Chunk>> + Send {
             Ok(chunk.map(|chunk| (chunk, (scan, encoder))))
         })
     });
-    futures::stream::iter([Ok(opening)]).chain(rest)
+    Ok(futures::stream::iter([Ok(opening)]).chain(rest))
 }
 
 /// The messages of a query's result.
-fn query_chunks(stream: QueryStream) -> impl Stream<Item = Result<Chunk>> + Send {
-    let (encoder, opening) = FrameEncoder::new(stream.schema());
+fn query_chunks(
+    stream: QueryStream,
+    compression: Option<CompressionType>,
+) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
+    let (encoder, opening) = FrameEncoder::compressed(stream.schema(), compression)?;
     let rest = futures::stream::try_unfold((stream, encoder), |(mut stream, mut encoder)| async {
         let chunk = match stream.next().await.transpose()? {
             Some(batch) => Some(encoder.encode(&batch)?),
@@ -117,5 +132,5 @@ fn query_chunks(stream: QueryStream) -> impl Stream<Item = Result<Chunk>> + Send
         };
         Ok(chunk.map(|chunk| (chunk, (stream, encoder))))
     });
-    futures::stream::iter([Ok(opening)]).chain(rest)
+    Ok(futures::stream::iter([Ok(opening)]).chain(rest))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_ipc::CompressionType;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -87,6 +88,8 @@ pub(super) struct Client {
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
     types: Option<TypeProfile>,
+    /// How the client wants message bodies compressed: the header `x-airstrip-compression`.
+    pub(super) compression: Option<CompressionType>,
 }
 
 impl Client {
@@ -100,13 +103,15 @@ impl Client {
             let (name, value) = pair.trim().split_once('=')?;
             (name == COOKIE).then(|| value.trim_matches('"').to_owned())
         });
-        let types = match metadata.get("x-airstrip-types") {
-            None => None,
-            Some(value) => Some(TypeProfile::parse(
-                value
-                    .to_str()
-                    .map_err(|_| Error::invalid("the header x-airstrip-types is not ASCII text"))?,
-            )?),
+        let types = header(metadata, "x-airstrip-types")?.map(TypeProfile::parse).transpose()?;
+        let compression = match header(metadata, "x-airstrip-compression")? {
+            None | Some("none") => None,
+            Some("lz4") => Some(CompressionType::LZ4_FRAME),
+            Some("zstd") => Some(CompressionType::ZSTD),
+            Some(other) => {
+                let text = format!("x-airstrip-compression is none, lz4 or zstd, not {other:?}");
+                return Err(Error::invalid(text));
+            }
         };
         let key = match (cookie, ours) {
             (Some(cookie), _) => SessionKey::Cookie(cookie),
@@ -114,7 +119,7 @@ impl Client {
             (None, None) => SessionKey::Connection(connection),
         };
         let user = user(metadata).unwrap_or_else(|| "anonymous".to_owned());
-        Ok(Self { key, user, types })
+        Ok(Self { key, user, types, compression })
     }
 
     /// The client of a request.
@@ -129,6 +134,11 @@ impl Client {
     pub(super) fn owner(&self) -> Option<&SessionKey> {
         (!matches!(self.key, SessionKey::Connection(_))).then_some(&self.key)
     }
+}
+
+fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_| Error::invalid(format!("the header {name} is not ASCII text")))
 }
 
 /// All sessions.

@@ -11,6 +11,7 @@ mod concurrency;
 mod crash;
 mod endings;
 mod errors;
+mod flight_sql;
 mod harness;
 mod interop;
 mod limits;

@@ -1,4 +1,4 @@
-//! SQL logic tests: `tests/sqllogic/**/*.slt`, each statement sent as a ticket.
+//! SQL logic tests: `tests/sqllogic/**/*.slt`, each statement sent as Flight SQL's clients send it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,39 +6,52 @@ use std::time::Duration;
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow_flight::FlightClient;
 use arrow_flight::error::FlightError;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use futures::TryStreamExt;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use tonic::transport::Channel;
 
-use crate::harness::{Server, command, get};
+use crate::harness::{Server, command};
 
-struct Tickets {
-    client: FlightClient,
+struct FlightSql {
+    client: FlightSqlServiceClient<Channel>,
 }
 
-#[derive(Debug)]
-struct QueryError(FlightError);
-
-impl std::fmt::Display for QueryError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+impl FlightSql {
+    async fn query(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, FlightError> {
+        let info = self.client.execute(sql.to_owned(), None).await?;
+        let shown = info.clone().try_decode_schema()?;
+        let ticket = info.endpoint[0].ticket.clone().unwrap();
+        let mut stream = self.client.do_get(ticket).await?;
+        let batches: Vec<RecordBatch> = (&mut stream).try_collect().await?;
+        // One schema on every surface.
+        assert_eq!(stream.schema().map(AsRef::as_ref), Some(&shown), "{sql}");
+        let types = shown.fields().iter().map(|field| column_type(field.data_type())).collect();
+        let rows = batches.iter().flat_map(rows).collect();
+        Ok(DBOutput::Rows { types, rows })
     }
 }
 
-impl std::error::Error for QueryError {}
+/// Whether a statement gives rows.
+fn is_query(sql: &str) -> bool {
+    let start = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').to_lowercase();
+    ["select", "with", "values", "show", "describe", "explain", "table"]
+        .iter()
+        .any(|opener| start.starts_with(opener))
+}
 
 #[async_trait::async_trait]
-impl AsyncDB for Tickets {
-    type Error = QueryError;
+impl AsyncDB for FlightSql {
+    type Error = FlightError;
     type ColumnType = DefaultColumnType;
 
-    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, QueryError> {
-        let batches = get(&mut self.client, sql.to_owned()).await.map_err(QueryError)?;
-        let types = batches.first().map(|batch| {
-            batch.schema().fields().iter().map(|field| column_type(field.data_type())).collect()
-        });
-        let rows = batches.iter().flat_map(rows).collect();
-        Ok(DBOutput::Rows { types: types.unwrap_or_default(), rows })
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, FlightError> {
+        if is_query(sql) {
+            return self.query(sql).await;
+        }
+        let rows = self.client.execute_update(sql.to_owned(), None).await?;
+        Ok(DBOutput::StatementComplete(u64::try_from(rows).unwrap()))
     }
 
     async fn shutdown(&mut self) {}
@@ -115,15 +128,15 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-async fn run(server: &Server, dir: &str) -> usize {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqllogic").join(dir);
-    let files = files(&dir);
-    for file in &files {
-        let mut runner = Runner::new(|| async { Ok(Tickets { client: server.client().await }) });
-        runner.with_validator(validate);
-        runner.run_file_async(file).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
-    files.len()
+fn folder(name: &str) -> Vec<PathBuf> {
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqllogic").join(name))
+}
+
+async fn run(server: &Server, file: &Path) {
+    let connect = || async { Ok(FlightSql { client: FlightSqlServiceClient::new(server.channel().await) }) };
+    let mut runner = Runner::new(connect);
+    runner.with_validator(validate);
+    runner.run_file_async(file).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }
 
 #[tokio::test]
@@ -131,7 +144,11 @@ async fn tpch_gives_its_answers() {
     let root = tempfile::tempdir().unwrap();
     assert!(command().args(["demo", "--scale", "0.01"]).arg(root.path()).status().unwrap().success());
     let server = Server::on(root.path(), &[]);
-    assert_eq!(run(&server, "tpch").await, 22);
+    let files = folder("tpch");
+    assert_eq!(files.len(), 22);
+    for file in files {
+        run(&server, &file).await;
+    }
 }
 
 #[tokio::test]
@@ -140,5 +157,17 @@ async fn sql_of_our_own() {
     let mut client = server.client().await;
     crate::harness::put(&mut client, "numbers", vec![crate::harness::batch(1, 5)]).await.unwrap();
     crate::harness::put(&mut client, "Mixed Case", vec![crate::harness::batch(2, 2)]).await.unwrap();
-    assert!(run(&server, "store").await > 0);
+    for file in folder("store") {
+        run(&server, &file).await;
+    }
+}
+
+/// Each file on a server of its own, so that it finds nothing that another one left.
+#[tokio::test]
+async fn the_dialect() {
+    let files = folder("sql");
+    assert!(!files.is_empty());
+    for file in files {
+        run(&Server::start(), &file).await;
+    }
 }
