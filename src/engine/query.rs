@@ -31,6 +31,7 @@ use super::parameters::{Bound, Wanted};
 use super::running::{Activity, State, cancelled};
 use super::scope::Scope;
 use super::session::Engine;
+use super::source::{Source, substrait};
 use super::statement::{StatementKind, kind, parse};
 use crate::catalog::QueryCatalog;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,41 +57,46 @@ pub struct Prepared {
 }
 
 impl Engine {
-    /// Plans `sql`, which must be one read-only statement, for each row of `bound`.
+    /// Plans `source`, which must be one read-only statement, for each row of `bound`.
     pub async fn plan(
         &self,
-        sql: &str,
+        source: &Source,
         environment: &Environment,
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
         let planner = self.planner(environment, CancellationToken::new())?;
-        let sql = sql.to_owned();
-        self.planning(deadline, async move { planner.plan(&sql, bound.as_ref()).await }.boxed()).await
+        let source = source.clone();
+        self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
     }
 
     /// The same for a statement that can be stopped from outside.
     pub async fn plan_for(
         &self,
         activity: &Activity,
-        sql: &str,
+        source: &Source,
         environment: &Environment,
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
         activity.enter(State::Planning);
         let planner = self.planner(environment, activity.token().clone())?;
-        let sql = sql.to_owned();
+        let source = source.clone();
         let planning =
-            self.planning(deadline, async move { planner.plan(&sql, bound.as_ref()).await }.boxed());
+            self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed());
         activity.unless_stopped(planning).await
     }
 
-    /// Finds out what `sql` asks for and gives, without running it.
-    pub async fn prepare(&self, sql: &str, environment: &Environment, deadline: Instant) -> Result<Prepared> {
+    /// Finds out what `source` asks for and gives, without running it.
+    pub async fn prepare(
+        &self,
+        source: &Source,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<Prepared> {
         let planner = self.planner(environment, CancellationToken::new())?;
-        let sql = sql.to_owned();
-        self.planning(deadline, async move { planner.prepare(&sql).await }.boxed()).await
+        let source = source.clone();
+        self.planning(deadline, async move { planner.prepare(&source).await }.boxed()).await
     }
 
     /// Whether `sql` reads a table called `table` without naming its schema.
@@ -181,8 +187,11 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    async fn plan(self, sql: &str, bound: Option<&Bound>) -> Result<Query> {
-        let logical = self.logical(self.parse_query(sql)?).await?;
+    async fn plan(self, source: &Source, bound: Option<&Bound>) -> Result<Query> {
+        let logical = match source {
+            Source::Sql(sql) => self.logical(self.parse_query(sql)?).await?,
+            Source::Substrait(plan) => substrait(plan, &self.state, &self.limits).await?,
+        };
         let wanted = Wanted::of(&logical)?;
         let rows: Vec<_> = match bound {
             Some(bound) => (0..bound.rows()).map(|row| wanted.values(bound, row)).collect::<Result<_>>()?,
@@ -228,19 +237,24 @@ impl Planner {
         Ok(Query { plans, context: self.state.task_ctx(), output, cancel: self.cancel })
     }
 
-    async fn prepare(self, sql: &str) -> Result<Prepared> {
-        let statement = parse(sql, &self.limits)?;
-        let kind = kind(&statement)?;
-        if kind != StatementKind::Query {
-            return Ok(Prepared { kind, parameters: Arc::new(Schema::empty()), result: None });
-        }
-        let statement = own_options(statement, &self.scope, &self.limits)?;
-        let logical = self.logical(statement).await?;
+    async fn prepare(self, source: &Source) -> Result<Prepared> {
+        let logical = match source {
+            Source::Sql(sql) => {
+                let statement = parse(sql, &self.limits)?;
+                let kind = kind(&statement)?;
+                if kind != StatementKind::Query {
+                    return Ok(Prepared { kind, parameters: Arc::new(Schema::empty()), result: None });
+                }
+                self.logical(own_options(statement, &self.scope, &self.limits)?).await?
+            }
+            Source::Substrait(plan) => substrait(plan, &self.state, &self.limits).await?,
+        };
         let wanted = Wanted::of(&logical)?;
         let parameters = Arc::new(wanted.schema());
         let logical = if wanted.is_empty() { logical } else { logical.with_param_values(wanted.nulls()?)? };
         let query = self.physical(vec![logical]).await?;
-        Ok(Prepared { kind, parameters, result: Some(Arc::clone(query.output.schema())) })
+        let result = Some(Arc::clone(query.output.schema()));
+        Ok(Prepared { kind: StatementKind::Query, parameters, result })
     }
 
     fn parse_query(&self, sql: &str) -> Result<Statement> {

@@ -11,7 +11,7 @@ use super::respond::Responses;
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::{SqlQuery, Target};
-use crate::engine::InputTable;
+use crate::engine::{InputTable, Source};
 use crate::error::{Error, Result};
 
 /// The name of the client's stream in the query.
@@ -45,7 +45,8 @@ impl Handler {
         };
         let mut environment = self.environment(&query, client);
         // A query that reads no input need not wait for one.
-        if self.engine.reads_table(&query.sql, INPUT).await?
+        if let Source::Sql(sql) = &query.source
+            && self.engine.reads_table(sql, INPUT).await?
             && let Some(schema) = receiver.schema().await?
         {
             let input = InputTable::table(schema, batches(receiver))?;

@@ -73,11 +73,11 @@ impl Handler {
     ) -> Result<Responses<FlightData>> {
         let deadline = rpc.deadline(self.options.query_timeout);
         let id = if query.id.is_empty() { rpc.id() } else { &query.id };
-        let activity = Arc::new(self.engine.begin(id, &client.user, &query.sql)?);
+        let activity = Arc::new(self.engine.begin(id, &client.user, &query.source.to_string())?);
         let started = async {
             let permit = self.engine.admit(&activity, deadline).await?;
-            let SqlQuery { sql, bound, schema_digest, .. } = query;
-            let planned = self.engine.plan_for(&activity, &sql, &environment, bound, deadline).await?;
+            let SqlQuery { source, bound, schema_digest, .. } = query;
+            let planned = self.engine.plan_for(&activity, &source, &environment, bound, deadline).await?;
             check_schema_digest(schema_digest.as_deref(), &planned.schema_digest())?;
             let guard = planned.cancel_guard();
             Ok((self.engine.run(planned, Arc::clone(&activity), permit, deadline).await?, guard))
@@ -93,7 +93,7 @@ impl Handler {
     pub(super) async fn plan(&self, query: &SqlQuery, client: &Client, rpc: &Rpc) -> Result<Query> {
         let (environment, bound) = (self.environment(query, client), query.bound.clone());
         let deadline = rpc.deadline(self.options.query_timeout);
-        let planned = self.engine.plan(&query.sql, &environment, bound, deadline).await?;
+        let planned = self.engine.plan(&query.source, &environment, bound, deadline).await?;
         check_schema_digest(query.schema_digest.as_deref(), &planned.schema_digest())?;
         Ok(planned)
     }

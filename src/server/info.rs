@@ -56,7 +56,7 @@ impl Handler {
         client: &Client,
         rpc: &Rpc,
     ) -> Result<FlightInfo> {
-        rpc.about(&query.sql);
+        rpc.about(&query.source.to_string());
         let planned = self.plan(&query, client, rpc).await?;
         let until = SystemTime::now() + self.options.ticket_lifetime;
         let query = query.promised(planned.schema_digest(), until);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::frames::pack;
 use super::receive::unpack;
 use crate::catalog::{Catalog, DatasetName, DatasetRef};
-use crate::engine::{Bound, Scope, TypeProfile};
+use crate::engine::{Bound, Scope, Source, TypeProfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -45,10 +45,10 @@ enum Reading {
     Command,
 }
 
-/// A SQL text, what it runs in, and what its result must be.
+/// A query, what it runs in, and what its result must be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SqlQuery {
-    pub(super) sql: String,
+    pub(super) source: Source,
     /// The options of the session that asked.
     pub(super) scope: Scope,
     /// Values of its parameters.
@@ -63,9 +63,9 @@ pub(super) struct SqlQuery {
 
 impl SqlQuery {
     /// A query that nobody has asked about yet.
-    pub(super) fn new(sql: String, scope: Scope, bound: Option<Bound>) -> Self {
+    pub(super) fn new(source: impl Into<Source>, scope: Scope, bound: Option<Bound>) -> Self {
         let id = Uuid::new_v4().to_string();
-        Self { sql, scope, bound, schema_digest: None, id, expires: None }
+        Self { source: source.into(), scope, bound, schema_digest: None, id, expires: None }
     }
 
     /// The query for a client that was shown a schema, until a point in time.
@@ -144,7 +144,7 @@ impl Target {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Dataset(dataset) => dataset.to_string(),
-            Self::Query(query) => query.sql.clone(),
+            Self::Query(query) => query.source.to_string(),
             Self::Change { .. } => "a count".to_owned(),
             Self::Command(command) => command.type_url().to_owned(),
         }
@@ -200,7 +200,11 @@ fn query_of(query: proto::QueryTicket) -> Result<SqlQuery> {
         scope.set(name, value)?;
     }
     Ok(SqlQuery {
-        sql: query.sql,
+        source: if query.substrait.is_empty() {
+            Source::Sql(query.sql)
+        } else {
+            Source::Substrait(query.substrait)
+        },
         scope,
         bound: unpack(&query.parameters)?.map(Bound::new),
         schema_digest: (!query.schema_digest.is_empty()).then(|| query.schema_digest.to_vec()),
@@ -329,9 +333,14 @@ pub(super) fn dataset_ticket(dataset: &DatasetRef) -> Ticket {
 
 /// The ticket of a query.
 fn query_ticket(query: &SqlQuery) -> Result<Ticket> {
+    let (sql, substrait) = match &query.source {
+        Source::Sql(sql) => (sql.clone(), Bytes::new()),
+        Source::Substrait(plan) => (String::new(), plan.clone()),
+    };
     let parameters = query.bound.as_ref().map(|bound| pack(bound.batch())).transpose()?;
     Ok(encode(proto::ticket::Kind::Query(proto::QueryTicket {
-        sql: query.sql.clone(),
+        sql,
+        substrait,
         types: query.scope.types.as_str().to_owned(),
         schema_digest: query.schema_digest.clone().unwrap_or_default().into(),
         schema: query.scope.schema.as_str().to_owned(),

@@ -11,11 +11,12 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
     ActionBeginTransactionRequest, ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-    Any, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
-    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo,
-    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
-    CommandStatementQuery, CommandStatementUpdate, DoPutUpdateResult, ProstMessageExt, SqlInfo,
-    TableDefinitionOptions, TableExistsOption, TableNotExistOption, TicketStatementQuery,
+    ActionCreatePreparedSubstraitPlanRequest, Any, CommandGetCatalogs, CommandGetCrossReference,
+    CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys,
+    CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementIngest, CommandStatementQuery, CommandStatementSubstraitPlan, CommandStatementUpdate,
+    DoPutUpdateResult, ProstMessageExt, SqlInfo, SubstraitPlan, TableDefinitionOptions, TableExistsOption,
+    TableNotExistOption, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Empty, FlightData,
@@ -605,6 +606,57 @@ async fn what_is_not_supported_says_so() {
     for name in listed {
         if let Err(status) = act(&mut client, &name, Bytes::new()).await {
             assert!(!status.message().contains("there is no action"), "{name}: {status}");
+        }
+    }
+}
+
+/// A Substrait plan of `text`, made where there is a table of that name and shape.
+async fn substrait(text: &str) -> Bytes {
+    let context = datafusion::prelude::SessionContext::new();
+    context.register_batch("t", batch(1, 1)).unwrap();
+    let state = context.state();
+    let plan = state.create_logical_plan(text).await.unwrap();
+    let plan = datafusion_substrait::logical_plan::producer::to_substrait_plan(&plan, &state).unwrap();
+    plan.encode_to_vec().into()
+}
+
+#[tokio::test]
+async fn substrait_plans_run_like_sql() {
+    let server = Server::start();
+    put(&mut server.client().await, "t", vec![batch(1, 10)]).await.unwrap();
+    let mut client = sql(&server).await;
+    let mut flight = raw(&server).await;
+    let encoded = substrait("select n + 1 as m, s from t where n >= 8 order by n desc").await;
+    let plan = |plan: Bytes| Some(SubstraitPlan { plan, version: "0.63.0".to_owned() });
+    let statement = CommandStatementSubstraitPlan { plan: plan(encoded.clone()), transaction_id: None };
+    let info = flight.get_flight_info(command(&statement)).await.unwrap().into_inner();
+    let rows = fetch(&mut client, info).await.unwrap();
+    assert_eq!(rows.column_by_name("m").unwrap().as_primitive::<Int64Type>().values()[..], [10, 9]);
+    assert_eq!(texts(&rows, "s"), ["row 9", "row 8"]);
+    flight.get_schema(command(&statement)).await.unwrap();
+
+    let request =
+        ActionCreatePreparedSubstraitPlanRequest { plan: plan(encoded.clone()), transaction_id: None };
+    let body = request.as_any().encode_to_vec();
+    let answers = act(&mut flight, "CreatePreparedSubstraitPlan", body).await.unwrap();
+    let prepared: arrow_flight::sql::ActionCreatePreparedStatementResult =
+        Any::decode(answers[0].clone()).unwrap().unpack().unwrap().unwrap();
+    let run = CommandPreparedStatementQuery { prepared_statement_handle: prepared.prepared_statement_handle };
+    let info = flight.get_flight_info(command(&run)).await.unwrap().into_inner();
+    assert_eq!(fetch(&mut client, info).await.unwrap().num_rows(), 2);
+
+    // Damage is the client's error, and nobody else's.
+    let missing = substrait("select * from t").await;
+    crate::harness::act(&mut server.client().await, "drop_dataset", "t").await.unwrap();
+    let lost = CommandStatementSubstraitPlan { plan: plan(missing), transaction_id: None };
+    let status = flight.get_flight_info(command(&lost)).await.unwrap_err();
+    assert!(matches!(status.code(), Code::NotFound | Code::InvalidArgument), "{status}");
+    for index in 0..encoded.len() {
+        let mut damaged = encoded.to_vec();
+        damaged[index] ^= 0x15;
+        let damaged = CommandStatementSubstraitPlan { plan: plan(damaged.into()), transaction_id: None };
+        if let Err(status) = flight.get_flight_info(command(&damaged)).await {
+            assert_ne!(status.code(), Code::Internal, "byte {index}: {status}");
         }
     }
 }

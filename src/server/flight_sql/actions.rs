@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
-    ActionCreatePreparedStatementRequest, Any, ProstMessageExt,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedSubstraitPlanRequest, Any, ProstMessageExt,
 };
 use arrow_flight::{
     ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
@@ -21,7 +21,8 @@ use super::super::flight::Handler;
 use super::super::rpc::Rpc;
 use super::super::session::Client;
 use super::super::target::{queries_of, renewed};
-use super::wrapped;
+use super::{substrait, wrapped};
+use crate::engine::Source;
 use crate::error::{Error, Result};
 use crate::proto::flight::session_option_value::OptionValue;
 use crate::proto::flight::set_session_options_result::{Error as OptionError, ErrorValue};
@@ -40,7 +41,7 @@ const ACTIONS: [(&str, &str); 11] = [
         "ClosePreparedStatement",
         "Forget a prepared statement. Body: Any(ActionClosePreparedStatementRequest).",
     ),
-    ("CreatePreparedSubstraitPlan", "Not supported. Body: Any(ActionCreatePreparedSubstraitPlanRequest)."),
+    ("CreatePreparedSubstraitPlan", "Prepare a plan. Body: Any(ActionCreatePreparedSubstraitPlanRequest)."),
     ("CancelQuery", "Stop a query. Body: Any(ActionCancelQueryRequest)."),
     ("BeginTransaction", "Not supported: each statement takes effect by itself."),
     ("EndTransaction", "Not supported: each statement takes effect by itself."),
@@ -86,18 +87,16 @@ impl Handler {
         Ok(Some(match action.r#type.as_str() {
             "CreatePreparedStatement" => {
                 let request: ActionCreatePreparedStatementRequest = unwrapped(body)?;
-                let prepared = self.prepare(request.query, client, rpc).await?;
-                let any =
-                    Any { type_url: PREPARED_RESULT.to_owned(), value: prepared.encode_to_vec().into() };
-                Bytes::from(any.encode_to_vec()).into()
+                self.prepared_answer(request.query.into(), client, rpc).await?
+            }
+            "CreatePreparedSubstraitPlan" => {
+                let request: ActionCreatePreparedSubstraitPlanRequest = unwrapped(body)?;
+                self.prepared_answer(substrait(request.plan)?, client, rpc).await?
             }
             "ClosePreparedStatement" => {
                 let request: ActionClosePreparedStatementRequest = unwrapped(body)?;
                 self.statements.close(&request.prepared_statement_handle, client);
                 Answer::default()
-            }
-            "CreatePreparedSubstraitPlan" => {
-                return Err(Error::unimplemented("Substrait plans are not supported; prepare SQL"));
             }
             "CancelQuery" => {
                 let request: ActionCancelQueryRequest = unwrapped(body)?;
@@ -138,6 +137,12 @@ impl Handler {
             }
             _ => return Ok(None),
         }))
+    }
+
+    async fn prepared_answer(&self, source: Source, client: &Client, rpc: &Rpc) -> Result<Answer> {
+        let prepared = self.prepare(source, client, rpc).await?;
+        let any = Any { type_url: PREPARED_RESULT.to_owned(), value: prepared.encode_to_vec().into() };
+        Ok(Bytes::from(any.encode_to_vec()).into())
     }
 
     /// Stops the queries that `info` leads to, now and later.

@@ -21,7 +21,7 @@ mod types;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow_flight::sql::{Command, ProstMessageExt};
+use arrow_flight::sql::{Command, ProstMessageExt, SubstraitPlan};
 use arrow_flight::{FlightData, FlightDescriptor, FlightInfo, PutResult, Ticket};
 use bytes::Bytes;
 use prost::Message;
@@ -38,7 +38,7 @@ use super::respond::{Responses, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::SqlQuery;
-use crate::engine::Engine;
+use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
 
@@ -67,12 +67,15 @@ impl Handler {
         rpc.about(name(&command));
         match command {
             Command::CommandStatementQuery(command) => {
-                self.statement_info(command.query, None, descriptor, client, rpc).await
+                self.statement_info(command.query.into(), None, descriptor, client, rpc).await
+            }
+            Command::CommandStatementSubstraitPlan(command) => {
+                self.statement_info(substrait(command.plan)?, None, descriptor, client, rpc).await
             }
             Command::CommandPreparedStatementQuery(command) => {
                 let statement = self.statements.find(&command.prepared_statement_handle, client)?;
-                let (sql, bound) = (statement.sql.clone(), statement.bound());
-                self.statement_info(sql, bound, descriptor, client, rpc).await
+                let (source, bound) = (statement.source.clone(), statement.bound());
+                self.statement_info(source, bound, descriptor, client, rpc).await
             }
             command => {
                 let schema = self.metadata_schema(&command)?.ok_or_else(|| misplaced(&command))?;
@@ -94,11 +97,14 @@ impl Handler {
         rpc.about(name(&command));
         match command {
             Command::CommandStatementQuery(command) => {
-                self.statement_schema(&command.query, None, client, rpc).await
+                self.statement_schema(&command.query.into(), None, client, rpc).await
+            }
+            Command::CommandStatementSubstraitPlan(command) => {
+                self.statement_schema(&substrait(command.plan)?, None, client, rpc).await
             }
             Command::CommandPreparedStatementQuery(command) => {
                 let statement = self.statements.find(&command.prepared_statement_handle, client)?;
-                self.statement_schema(&statement.sql, statement.bound(), client, rpc).await
+                self.statement_schema(&statement.source, statement.bound(), client, rpc).await
             }
             command => match self.metadata_schema(&command)? {
                 Some(schema) => Ok(ipc_schema(&schema).into()),
@@ -179,6 +185,12 @@ impl Handler {
     }
 }
 
+/// The plan of a message.
+pub(super) fn substrait(plan: Option<SubstraitPlan>) -> Result<Source> {
+    let plan = plan.ok_or_else(|| Error::invalid("the message holds no Substrait plan"))?;
+    Ok(Source::Substrait(plan.plan))
+}
+
 /// The answer to an update.
 fn updated(rows: i64) -> PutResult {
     let result = arrow_flight::sql::DoPutUpdateResult { record_count: rows };
@@ -190,9 +202,6 @@ fn misplaced(command: &Command) -> Error {
     match command {
         Command::Unknown(any) => {
             Error::unimplemented(format!("{} is no command of Flight SQL", any.type_url))
-        }
-        Command::CommandStatementSubstraitPlan(_) => {
-            Error::unimplemented("Substrait plans are not supported; send the query as SQL")
         }
         _ => Error::invalid(format!("{} does not belong in this request", name(command))),
     }

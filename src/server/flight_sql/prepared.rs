@@ -19,7 +19,7 @@ use super::super::receive::Receiver;
 use super::super::rpc::Rpc;
 use super::super::session::{Client, SessionKey};
 use super::updated;
-use crate::engine::{Bound, Prepared, StatementKind};
+use crate::engine::{Bound, Prepared, Source, StatementKind};
 use crate::error::{Error, Result};
 use crate::proto::flight::ActionCreatePreparedStatementResult;
 use crate::storage::ipc_schema;
@@ -43,7 +43,7 @@ pub struct StatementsOptions {
 /// A prepared statement.
 #[derive(Debug)]
 pub(in crate::server) struct Statement {
-    pub(super) sql: String,
+    pub(super) source: Source,
     kind: StatementKind,
     bound: Mutex<Option<Bound>>,
     owner: Option<SessionKey>,
@@ -57,7 +57,7 @@ impl Statement {
 
     fn bytes(&self) -> usize {
         let bound = self.bound().map_or(0, |bound| bound.batch().get_array_memory_size());
-        STATEMENT_BYTES + self.sql.len() + bound
+        STATEMENT_BYTES + self.source.bytes() + bound
     }
 }
 
@@ -116,16 +116,17 @@ impl Handler {
     /// Prepares a statement.
     pub(super) async fn prepare(
         &self,
-        sql: String,
+        source: Source,
         client: &Client,
         rpc: &Rpc,
     ) -> Result<ActionCreatePreparedStatementResult> {
-        rpc.about(&sql);
+        rpc.about(&source.to_string());
         let environment = self.sessions.environment(client);
         let deadline = rpc.deadline(self.options.query_timeout);
-        let Prepared { kind, parameters, result } = self.engine.prepare(&sql, &environment, deadline).await?;
+        let Prepared { kind, parameters, result } =
+            self.engine.prepare(&source, &environment, deadline).await?;
         let owner = client.owner().cloned();
-        let handle = self.statements.add(Statement { sql, kind, bound: Mutex::default(), owner });
+        let handle = self.statements.add(Statement { source, kind, bound: Mutex::default(), owner });
         let encoded = |schema: &Schema| Bytes::from(ipc_schema(schema));
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.into(),
@@ -161,7 +162,12 @@ impl Handler {
             StatementKind::Query => received(receiver).await?.or_else(|| statement.bound()),
             StatementKind::Change | StatementKind::Setting => None,
         };
-        let rows = self.update(&statement.sql, bound, client, rpc).await?;
+        let Source::Sql(sql) = &statement.source else {
+            return Err(Error::invalid(
+                "the statement is a query, not an update; ask for its FlightInfo instead",
+            ));
+        };
+        let rows = self.update(sql, bound, client, rpc).await?;
         Ok(updated(rows))
     }
 }

@@ -1,4 +1,4 @@
-//! Statements given as text: queries run when their ticket is redeemed, all others at once.
+//! Statements given as they are: queries run when their ticket is redeemed, all others at once.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use super::super::respond::Responses;
 use super::super::rpc::Rpc;
 use super::super::session::Client;
 use super::super::target::{SqlQuery, change_ticket};
-use crate::engine::{Bound, StatementKind};
+use crate::engine::{Bound, Source, StatementKind};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
 
@@ -24,16 +24,20 @@ impl Handler {
     /// The FlightInfo of a statement.
     pub(super) async fn statement_info(
         &self,
-        sql: String,
+        source: Source,
         bound: Option<Bound>,
         descriptor: FlightDescriptor,
         client: &Client,
         rpc: &Rpc,
     ) -> Result<FlightInfo> {
-        if self.engine.kind(&sql).await? == StatementKind::Query {
-            let scope = self.sessions.environment(client).scope;
-            return self.query_info(SqlQuery::new(sql, scope, bound), descriptor, client, rpc).await;
-        }
+        let sql = match source {
+            Source::Sql(sql) if self.engine.kind(&sql).await? != StatementKind::Query => sql,
+            source => {
+                let scope = self.sessions.environment(client).scope;
+                let query = SqlQuery::new(source, scope, bound);
+                return self.query_info(query, descriptor, client, rpc).await;
+            }
+        };
         let rows = self.update(&sql, bound, client, rpc).await?;
         let info = FlightInfo {
             schema: ipc_schema(&COUNT).into(),
@@ -48,7 +52,7 @@ impl Handler {
     /// The schema of a statement's result; nothing is run.
     pub(super) async fn statement_schema(
         &self,
-        sql: &str,
+        source: &Source,
         bound: Option<Bound>,
         client: &Client,
         rpc: &Rpc,
@@ -56,10 +60,10 @@ impl Handler {
         let deadline = rpc.deadline(self.options.query_timeout);
         let environment = self.sessions.environment(client);
         if bound.is_some() {
-            let query = self.engine.plan(sql, &environment, bound, deadline).await?;
+            let query = self.engine.plan(source, &environment, bound, deadline).await?;
             return Ok(ipc_schema(query.schema()).into());
         }
-        let prepared = self.engine.prepare(sql, &environment, deadline).await?;
+        let prepared = self.engine.prepare(source, &environment, deadline).await?;
         Ok(ipc_schema(prepared.result.as_ref().unwrap_or(&COUNT)).into())
     }
 
