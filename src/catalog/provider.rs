@@ -21,7 +21,7 @@ use super::store::Catalog;
 use super::table::SnapshotTable;
 use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::blocking;
+use crate::storage::{blocking, storable};
 
 /// The one SQL catalog.
 pub const CATALOG: &str = "airstrip";
@@ -99,8 +99,21 @@ impl QueryCatalog {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let named = missing.iter().find(|dataset| {
             text.contains(&format!("'{CATALOG}.{}.{}'", dataset.schema.as_str(), dataset.name.as_str()))
-        })?;
-        Some(self.shared.catalog.no_such_dataset(named))
+        });
+        if let Some(named) = named {
+            return Some(self.shared.catalog.no_such_dataset(named));
+        }
+        // Of another catalog, or of a schema that is none of datasets.
+        let table = text.split_once("table '")?.1.split_once("' not found")?.0;
+        Some(Error::not_found(format!("there is no table {table}")))
+    }
+}
+
+impl QueryCatalog {
+    /// The error of the first table that was asked for and is not there.
+    pub fn first_missing(&self) -> Option<Error> {
+        let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.first().map(|dataset| self.shared.catalog.no_such_dataset(dataset))
     }
 }
 
@@ -179,7 +192,7 @@ impl DatasetSchema {
     async fn describe(&self, dataset: DatasetRef) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let catalog = Arc::clone(&self.query.shared.catalog);
         match blocking(move || catalog.describe(&dataset)).await {
-            Ok(dataset) => Ok(Some(Arc::new(EmptyTable::new(dataset.schema)))),
+            Ok(dataset) => Ok(Some(Arc::new(EmptyTable::new(storable(&dataset.schema).into())))),
             Err(error) => {
                 tracing::debug!(%error, "left out of information_schema");
                 Ok(None)

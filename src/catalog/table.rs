@@ -35,19 +35,25 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use crate::error::{Error, Result};
-use crate::storage::{FooterCache, HeldFile, blocking};
+use crate::storage::{FooterCache, HeldFile, blocking, storable};
 
 /// A snapshot as a table.
 #[derive(Debug)]
 pub(super) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
     footers: Arc<FooterCache>,
+    /// The dataset's columns, and those of its files, in the types that are in the files: queries are
+    /// not to see the few that are stored as others.
+    schema: SchemaRef,
+    file_schema: SchemaRef,
 }
 
 impl SnapshotTable {
     /// The table of `snapshot`; page indexes are read through `footers`.
     pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
-        Self { snapshot, footers }
+        let dataset = &snapshot.dataset;
+        let (schema, file_schema) = (storable(&dataset.schema), storable(&dataset.file_schema));
+        Self { footers, schema: schema.into(), file_schema: file_schema.into(), snapshot }
     }
 
     fn partition_names(&self) -> Vec<&str> {
@@ -99,11 +105,11 @@ impl SnapshotTable {
     }
 
     fn file(&self, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
-        let statistics = part.statistics(&self.snapshot.dataset.file_schema).map_err(external)?;
+        let statistics = part.statistics(&self.file_schema).map_err(external)?;
         // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.clone())
-            .with_arrow_schema(Arc::clone(&part.footer.schema))
+            .with_arrow_schema(storable(&part.footer.schema).into())
             .with_extension(held.clone());
         file.statistics = Some(Arc::new(Self::with_partitions(statistics, part)));
         file.object_meta.last_modified = part.stat.modified().into();
@@ -114,7 +120,7 @@ impl SnapshotTable {
 #[async_trait]
 impl TableProvider for SnapshotTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.snapshot.dataset.schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -146,13 +152,13 @@ impl TableProvider for SnapshotTable {
         let files = parts.filter(|(_, keep)| *keep).map(|((part, held), _)| self.file(part, held));
         let files = files.collect::<DfResult<Vec<_>>>()?;
         if files.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(project_schema(&dataset.schema, projection)?)));
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
         let statistics = Statistics::try_merge_iter(
             files.iter().filter_map(|file| file.statistics.as_deref()),
-            &dataset.schema,
+            &self.schema,
         )?;
-        let columns = TableSchema::builder(Arc::clone(&dataset.file_schema))
+        let columns = TableSchema::builder(Arc::clone(&self.file_schema))
             .with_table_partition_cols(dataset.partition_fields.clone())
             .build();
         let mut options = state.default_table_options().parquet;

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::environment::{Environment, TemporaryTables};
@@ -21,7 +22,7 @@ use super::output::TypeProfile;
 use super::query::Planner;
 use super::running::{Activity, State};
 use super::session::Engine;
-use super::statement::parse;
+use super::statement::{check_no_parameters, parse};
 use crate::catalog::{
     CATALOG, Catalog, DatasetRef, PutMode, PutOptions, SchemaName, TemporaryUpload, Upload, View,
 };
@@ -99,9 +100,6 @@ impl Engine {
         };
         let changed = self.change_parsed(&activity, statement, environment, permit, deadline).await;
         activity.end(changed.as_ref().err());
-        if let Ok(rows) = &changed {
-            activity.count(usize::try_from(*rows).unwrap_or(usize::MAX), 0);
-        }
         changed
     }
 
@@ -115,13 +113,10 @@ impl Engine {
     ) -> Result<u64> {
         let catalog = Arc::clone(self.catalog());
         let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
+        check_no_parameters(&statement)?;
         let (statement, aside) = match take_own(statement, &names)? {
             Own::Rename { from, to } => {
-                return blocking(move || {
-                    let from = names.find(&from)?;
-                    catalog.rename_dataset(&from, &to).map(|_| 0)
-                })
-                .await;
+                return blocking(move || rename(&names, &from, &to)).await;
             }
             Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
             Own::Planned { statement, aside } => (statement, aside),
@@ -175,16 +170,14 @@ impl Engine {
         let replace = table.or_replace;
         let sink = blocking(move || names.sink(&name, schema, replace, temporary)).await?;
         let rows = self.start(query, Arc::clone(activity), permit, deadline).await?;
-        let mut storing = self.store(rows, sink);
+        // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
+        // published then is carried to its end.
+        let mut storing = AbortOnDropHandle::new(self.store(rows, sink));
         let ended = async {
             let stored = (&mut storing).await;
             stored.map_err(|join| Error::internal(format!("the task that stores a table ended: {join}")))?
         };
-        let stored = activity.unless_stopped(ended).await;
-        if stored.is_err() {
-            storing.abort();
-        }
-        stored
+        activity.unless_stopped(ended).await
     }
 
     /// Stores the rows of a query on the engine's threads.
@@ -355,9 +348,8 @@ fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {
 }
 
 fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
-    if let TableReference::Bare { table } = &drop.name
-        && names.environment.temporary.remove(table)
-    {
+    if let Some(temporary) = names.temporary(&drop.name) {
+        names.environment.temporary.remove(temporary);
         return Ok(());
     }
     let table = match names.find(&drop.name) {
@@ -370,8 +362,22 @@ fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
     }
 }
 
+/// Renames a table; a temporary one hides the lasting one of its name from this too.
+fn rename(names: &Names, from: &TableReference, to: &DatasetRef) -> Result<u64> {
+    if let Some(temporary) = names.temporary(from) {
+        names.environment.temporary.rename(temporary, to.name.as_str())?;
+        return Ok(0);
+    }
+    names.catalog.rename_dataset(&names.find(from)?, to).map(|_| 0)
+}
+
 /// An empty table with the same columns takes the table's place.
 fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
+    if let Some(name) = names.temporary(table) {
+        let schema = names.environment.temporary.columns(name)?;
+        names.sink(&names.resolve(table)?, schema, true, true)?.finish()?;
+        return Ok(0);
+    }
     let table = names.find(table)?;
     let described = names.catalog.describe(&table)?;
     let options = PutOptions { if_version: Some(described.version().to_string()), ..PutOptions::default() };
@@ -425,6 +431,14 @@ impl Names {
             return Ok(other);
         }
         Err(self.catalog.no_such_dataset(&dataset))
+    }
+
+    /// The session's temporary table that a name means: one without a schema means it first.
+    fn temporary<'a>(&self, reference: &'a TableReference) -> Option<&'a str> {
+        match reference {
+            TableReference::Bare { table } if self.environment.temporary.contains(table) => Some(table),
+            _ => None,
+        }
     }
 
     fn exists(&self, dataset: &DatasetRef, temporary: bool) -> bool {

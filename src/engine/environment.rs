@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 
 use super::scope::Scope;
@@ -65,9 +66,29 @@ impl TemporaryTables {
         Ok(())
     }
 
-    /// Removes a table, and says whether it was there.
-    pub(super) fn remove(&self, name: &str) -> bool {
-        self.lock().remove(name).is_some()
+    /// Removes a table, if it is there.
+    pub(super) fn remove(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// Gives a table another name.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let mut tables = self.lock();
+        if tables.contains_key(to) {
+            let text = format!("the temporary table {to} exists; drop it first");
+            return Err(Error::new(ErrorKind::AlreadyExists, text));
+        }
+        if let Some(table) = tables.remove(from) {
+            tables.insert(to.to_owned(), table);
+        }
+        Ok(())
+    }
+
+    /// The columns of a table.
+    pub(super) fn columns(&self, name: &str) -> Result<SchemaRef> {
+        let tables = self.lock();
+        let table = tables.get(name).ok_or_else(|| Error::not_found(format!("there is no table {name}")))?;
+        Ok(Arc::clone(&table.dataset.schema))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Snapshot>>> {

@@ -27,7 +27,9 @@ fn classify(error: &DataFusionError) -> (ErrorKind, String) {
         | DataFusionError::Configuration(text) => (InvalidArgument, with_place(error, text)),
         DataFusionError::SchemaError(schema, _) => (InvalidArgument, with_place(error, &schema.to_string())),
         DataFusionError::NotImplemented(text) => {
-            (Unimplemented, format!("{} is not supported", text.trim_end_matches('.')))
+            let says_so = ["support", "implemented"].iter().any(|word| text.to_lowercase().contains(word));
+            let ending = if says_so { "" } else { " is not supported" };
+            (Unimplemented, format!("{}{ending}", text.trim_end_matches('.')))
         }
         DataFusionError::ResourcesExhausted(text) => {
             (ResourceExhausted, format!("{text} (the settings memory-limit and spill-limit)"))
@@ -37,6 +39,8 @@ fn classify(error: &DataFusionError) -> (ErrorKind, String) {
         DataFusionError::IoError(io) if io.kind() == std::io::ErrorKind::StorageFull => {
             (ResourceExhausted, "the disk is full".to_owned())
         }
+        // Of the crate regex, by way of several wrappers.
+        _ if text.contains("regex parse error") => (InvalidArgument, text),
         _ => (Internal, text),
     }
 }

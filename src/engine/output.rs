@@ -82,6 +82,28 @@ impl Output {
         Self::new(columns, columns, profile)
     }
 
+    /// The output of two queries whose results follow each other: their types must be the same.
+    pub(super) fn with(&self, other: &Self) -> Result<Self> {
+        let mut pairs = self.schema.fields().iter().zip(other.schema.fields());
+        let same = self.schema.fields().len() == other.schema.fields().len()
+            && pairs.all(|(one, other)| one.data_type() == other.data_type());
+        if !same {
+            return Err(Error::invalid(
+                "the bound rows give results of different types; run them one by one",
+            ));
+        }
+        Ok(self.nullable_as(&other.schema))
+    }
+
+    /// The same with columns that may be NULL where those of `other` may.
+    pub(super) fn nullable_as(&self, other: &Schema) -> Self {
+        let fields = self.schema.fields().iter().zip(other.fields());
+        let fields = fields.map(|(field, other)| {
+            Field::clone(field).with_nullable(field.is_nullable() || other.is_nullable())
+        });
+        Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
+    }
+
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TryCast};
 
 use crate::error::{Error, Result};
 
@@ -19,10 +20,14 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The parameters of a plan.
     pub(super) fn of(plan: &LogicalPlan) -> Result<Self> {
-        let types = plan.get_parameter_types()?;
-        let mut parameters: Vec<_> = types
+        let hints = hints(plan)?;
+        let mut parameters: Vec<_> = plan
+            .get_parameter_types()?
             .into_iter()
-            .map(|(name, data_type)| (name.trim_start_matches('$').to_owned(), data_type))
+            .map(|(name, data_type)| {
+                let data_type = data_type.or_else(|| hints.get(&name).cloned());
+                (name.trim_start_matches('$').to_owned(), data_type)
+            })
             .collect();
         parameters.sort_by_key(|(name, _)| (name.parse::<u32>().unwrap_or(u32::MAX), name.clone()));
         Ok(Self { parameters })
@@ -36,10 +41,12 @@ impl Wanted {
         Schema::new(self.parameters.iter().map(field).collect::<Vec<_>>())
     }
 
-    /// NULLs for all parameters, to find out what a statement gives before it has values.
-    pub(super) fn nulls(&self) -> Result<ParamValues> {
+    /// NULLs for all parameters, to find out what a statement gives before it has values; those that it
+    /// gives no type are `untyped`.
+    pub(super) fn nulls(&self, untyped: &DataType) -> Result<ParamValues> {
         let values = self.parameters.iter().map(|(name, data_type)| {
-            Ok((name.clone(), ScalarValue::try_new_null(&concrete(data_type.as_ref()))?))
+            let data_type = data_type.as_ref().filter(|data_type| **data_type != DataType::Null);
+            Ok((name.clone(), ScalarValue::try_new_null(data_type.unwrap_or(untyped))?))
         });
         Ok(ParamValues::from(values.collect::<Result<HashMap<_, _>>>()?))
     }
@@ -74,6 +81,33 @@ impl Wanted {
     pub(super) fn is_empty(&self) -> bool {
         self.parameters.is_empty()
     }
+}
+
+/// Types that DataFusion does not infer: those of `CAST($1 AS …)`, and of LIMIT and OFFSET.
+fn hints(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    let mut hints = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expression in limit.skip.iter().chain(&limit.fetch) {
+                if let Expr::Placeholder(parameter) = expression.as_ref() {
+                    hints.insert(parameter.id.clone(), DataType::Int64);
+                }
+            }
+        }
+        node.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                let (Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field })) = expression
+                else {
+                    return Ok(TreeNodeRecursion::Continue);
+                };
+                if let Expr::Placeholder(parameter) = expr.as_ref() {
+                    hints.insert(parameter.id.clone(), field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(hints)
 }
 
 fn concrete(data_type: Option<&DataType>) -> DataType {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -32,7 +33,7 @@ use super::running::{Activity, State, cancelled};
 use super::scope::Scope;
 use super::session::Engine;
 use super::source::{Source, substrait};
-use super::statement::{StatementKind, kind, parse};
+use super::statement::{StatementKind, kind, parameters, parse};
 use crate::catalog::QueryCatalog;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -190,7 +191,7 @@ impl Planner {
     async fn plan(self, source: &Source, bound: Option<&Bound>) -> Result<Query> {
         let logical = match source {
             Source::Sql(sql) => self.logical(self.parse_query(sql)?).await?,
-            Source::Substrait(plan) => substrait(plan, &self.state, &self.limits).await?,
+            Source::Substrait(plan) => self.substrait(plan).await?,
         };
         let wanted = Wanted::of(&logical)?;
         let rows: Vec<_> = match bound {
@@ -202,39 +203,36 @@ impl Planner {
                 ));
             }
         };
-        if bound.is_none() {
+        if bound.is_none() && wanted.is_empty() {
             return self.physical(vec![logical]).await;
         }
         let bound = rows.iter().map(|values| Ok(logical.clone().with_param_values(values.clone())?));
         let mut bound = bound.collect::<Result<Vec<_>>>()?;
         if bound.is_empty() {
             // No row, no run: the result has the schema and nothing in it.
-            let empty = logical.with_param_values(wanted.nulls()?)?;
+            let empty = Self::shown(&logical, &wanted)?;
             bound.push(LogicalPlanBuilder::from(empty).limit(0, Some(0))?.build()?);
         }
-        self.physical(bound).await
+        let shown = Self::shown(&logical, &wanted)?;
+        Ok(self.physical(bound).await?.nullable_as(&shown))
     }
 
     /// Physical plans of logical ones, which must have one schema.
-    pub(super) async fn physical(self, logical: Vec<LogicalPlan>) -> Result<Query> {
+    pub(super) async fn physical(&self, logical: Vec<LogicalPlan>) -> Result<Query> {
         let mut plans = Vec::with_capacity(logical.len());
         let mut output: Option<Output> = None;
         for logical in logical {
             gate::check_plan(&logical, &self.limits)?;
             let plan = interruptible(self.state.create_physical_plan(&logical).await?, &self.cancel)?;
             let this = Output::new(logical.schema().as_arrow(), &plan.schema(), self.scope.types);
-            match &output {
-                Some(first) if first.schema() != this.schema() => {
-                    return Err(Error::invalid(
-                        "the bound rows give results of different types; run them one by one",
-                    ));
-                }
-                _ => output = Some(this),
-            }
+            output = Some(match output {
+                Some(others) => others.with(&this)?,
+                None => this,
+            });
             plans.push(plan);
         }
         let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
-        Ok(Query { plans, context: self.state.task_ctx(), output, cancel: self.cancel })
+        Ok(Query { plans, context: self.state.task_ctx(), output, cancel: self.cancel.clone() })
     }
 
     async fn prepare(self, source: &Source) -> Result<Prepared> {
@@ -243,18 +241,45 @@ impl Planner {
                 let statement = parse(sql, &self.limits)?;
                 let kind = kind(&statement)?;
                 if kind != StatementKind::Query {
-                    return Ok(Prepared { kind, parameters: Arc::new(Schema::empty()), result: None });
+                    let fields = parameters(&statement).into_iter();
+                    let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
+                    let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+                    return Ok(Prepared { kind, parameters, result: None });
                 }
                 self.logical(own_options(statement, &self.scope, &self.limits)?).await?
             }
-            Source::Substrait(plan) => substrait(plan, &self.state, &self.limits).await?,
+            Source::Substrait(plan) => self.substrait(plan).await?,
         };
         let wanted = Wanted::of(&logical)?;
         let parameters = Arc::new(wanted.schema());
-        let logical = if wanted.is_empty() { logical } else { logical.with_param_values(wanted.nulls()?)? };
-        let query = self.physical(vec![logical]).await?;
+        let query = if wanted.is_empty() {
+            self.physical(vec![logical]).await?
+        } else {
+            // A parameter that nothing gives a type is a text, unless the statement cannot be one then
+            // (`? + ?`).
+            match self.with_nulls(&logical, &wanted, &DataType::Utf8).await {
+                Ok(query) => query,
+                Err(_) => self.with_nulls(&logical, &wanted, &DataType::Null).await?,
+            }
+        };
         let result = Some(Arc::clone(query.output.schema()));
         Ok(Prepared { kind: StatementKind::Query, parameters, result })
+    }
+
+    /// The plan before its parameters have values.
+    fn shown(plan: &LogicalPlan, wanted: &Wanted) -> Result<LogicalPlan> {
+        let with = |untyped| Ok(plan.clone().with_param_values(wanted.nulls(untyped)?)?);
+        with(&DataType::Utf8).or_else(|_: Error| with(&DataType::Null))
+    }
+
+    async fn with_nulls(&self, plan: &LogicalPlan, wanted: &Wanted, untyped: &DataType) -> Result<Query> {
+        let plan = plan.clone().with_param_values(wanted.nulls(untyped)?)?;
+        self.physical(vec![plan]).await
+    }
+
+    async fn substrait(&self, plan: &Bytes) -> Result<LogicalPlan> {
+        let planned = substrait(plan, &self.state, &self.limits).await;
+        planned.map_err(|error| self.datasets.first_missing().unwrap_or(error))
     }
 
     fn parse_query(&self, sql: &str) -> Result<Statement> {
@@ -288,6 +313,12 @@ fn own_options(statement: Statement, scope: &Scope, limits: &SqlLimits) -> Resul
 }
 
 impl Query {
+    /// The query with columns that may be NULL where those of `shown` may: what clients were told before
+    /// the parameters had values holds for all values.
+    fn nullable_as(self, shown: &LogicalPlan) -> Self {
+        Self { output: self.output.nullable_as(shown.schema().as_arrow()), ..self }
+    }
+
     /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll
     /// to return.
     pub fn cancel_guard(&self) -> DropGuard {

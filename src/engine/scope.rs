@@ -152,7 +152,9 @@ fn check(name: &str, value: &str) -> Result<()> {
             Error::invalid(format!("{value:?} is no time zone; give one such as Europe/Berlin or +02:00"))
         })?;
     }
-    ConfigOptions::new().set(name, value).map_err(Error::from)
+    ConfigOptions::new()
+        .set(name, value)
+        .map_err(|error| Error::invalid(format!("{name} cannot be {value:?}: {}", error.strip_backtrace())))
 }
 
 #[cfg(test)]

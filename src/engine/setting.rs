@@ -2,7 +2,7 @@
 
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Statement as SqlStatement, Use};
+use datafusion::sql::sqlparser::ast::{Expr, Set, Statement as SqlStatement, Use};
 
 use super::environment::Environment;
 use super::scope::Scope;
@@ -35,10 +35,12 @@ impl Engine {
         let (state, _) = self.session(&Environment::default())?;
         let read = async move {
             let statement = parse(&sql, &limits)?;
-            if let Statement::Statement(statement) = &statement
-                && let SqlStatement::Use(used) = statement.as_ref()
-            {
-                return schema(used);
+            if let Statement::Statement(statement) = &statement {
+                match statement.as_ref() {
+                    SqlStatement::Use(used) => return schema(used),
+                    SqlStatement::Set(Set::SetTimeZone { value, .. }) => return time_zone(value),
+                    _ => {}
+                }
             }
             match state.statement_to_plan(statement).await? {
                 LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
@@ -52,6 +54,17 @@ impl Engine {
         };
         self.workers.run(read).await
     }
+}
+
+/// `SET [SESSION | LOCAL] TIME ZONE value`, which DataFusion reads only with an equals sign.
+fn time_zone(value: &Expr) -> Result<Setting> {
+    let value = match value {
+        Expr::Value(value) => value.clone().into_string(),
+        Expr::Identifier(name) if name.value.eq_ignore_ascii_case("default") => None,
+        Expr::Identifier(name) => Some(name.value.clone()),
+        _ => return Err(Error::invalid("a time zone is a name such as 'Europe/Berlin'")),
+    };
+    Ok(Setting { name: "time_zone".to_owned(), value })
 }
 
 fn schema(used: &Use) -> Result<Setting> {

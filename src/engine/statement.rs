@@ -1,7 +1,10 @@
 //! From a text to one parsed statement, and what sort of statement it is.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{Set, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{Expr, Set, Statement as SqlStatement, Value, visit_expressions};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -77,6 +80,31 @@ fn located(error: Error, sql: &str) -> Error {
     let line = sql.lines().count().max(1);
     let column = sql.lines().last().map_or(0, |last| last.chars().count()) + 1;
     Error::invalid(format!("{} at Line: {line}, Column: {column}", error.message())).with_source(error)
+}
+
+/// Fails if `statement` has parameters.
+pub(super) fn check_no_parameters(statement: &Statement) -> Result<()> {
+    if parameters(statement).is_empty() {
+        return Ok(());
+    }
+    Err(Error::unimplemented(
+        "statements that change something take no parameters; write the values into the SQL",
+    ))
+}
+
+/// The parameters of a statement, as they are written in it.
+pub(super) fn parameters(statement: &Statement) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let Statement::Statement(statement) = statement else { return found };
+    let _ = visit_expressions(statement, |expression| {
+        if let Expr::Value(value) = expression
+            && let Value::Placeholder(name) = &value.value
+        {
+            found.insert(name.clone());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
 }
 
 /// The kind of a statement. A list of what is allowed: what the parser learns anew is refused.

@@ -77,7 +77,7 @@ impl Handler {
     ) -> Result<Answer> {
         match self.flight_action(action, client, rpc).await? {
             Some(answer) => Ok(answer),
-            None => self.dataset_action(action, rpc).await.map(Answer::from),
+            None => self.dataset_action(action, rpc).await.map(Some),
         }
     }
 

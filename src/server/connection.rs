@@ -1,10 +1,10 @@
 //! Accepted connections, and a limit on how many there are.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -12,17 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
+use uuid::Uuid;
 
 use super::session::Sessions;
 
 /// Tells a connection from all others that this process has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ConnectionId(u64);
+pub(super) struct ConnectionId(Uuid);
 
-impl ConnectionId {
-    fn next() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed))
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn accept(
         let accepted = listener.accept().await.map(|(stream, _)| {
             // Latency matters more than the few packets that this costs.
             let _ = stream.set_nodelay(true);
-            Connection { stream, id: ConnectionId::next(), sessions: sessions.clone(), _place: place }
+            Connection { stream, id: ConnectionId(Uuid::new_v4()), sessions: sessions.clone(), _place: place }
         });
         if let Err(error) = &accepted {
             tracing::warn!(%error, "cannot accept a connection");

@@ -28,8 +28,6 @@ impl Handler {
     ) -> Result<Responses<FlightData>> {
         let mut receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
         let descriptor = receiver.descriptor().await?;
-        let descriptor =
-            descriptor.ok_or_else(|| Error::invalid("the stream ended before its first message"))?;
         let scope = self.sessions.environment(client).scope;
         let target = match Target::of_descriptor(&descriptor, scope.clone(), self.engine.catalog()).await? {
             Target::Command(Command::CommandStatementQuery(command)) => {

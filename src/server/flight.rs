@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::actions::action_types;
-use super::flight_sql::{Answer, Functions, Statements};
+use super::flight_sql::{Functions, Statements};
 use super::respond::Responses;
 use super::rpc::Rpc;
 use super::serve::ServerOptions;
@@ -47,6 +47,14 @@ impl Handler {
         }
     }
 
+    /// A response to a request that may have begun a session.
+    fn answer<T>(&self, message: T, client: &Client) -> Response<T> {
+        match self.sessions.find(client) {
+            Some(_) => offering(message, client),
+            None => Response::new(message),
+        }
+    }
+
     async fn target(&self, descriptor: &FlightDescriptor, client: &Client) -> Result<Target, Status> {
         let scope = self.sessions.environment(client).scope;
         Target::of_descriptor(descriptor, scope, self.engine.catalog()).await.map_err(fail)
@@ -62,6 +70,15 @@ fn fail(error: Error) -> Status {
 /// What every method needs to know of its request.
 fn origin<T>(request: &Request<T>) -> Result<(Rpc, Client), Status> {
     Ok((Rpc::of(request)?, Client::of_request(request).map_err(fail)?))
+}
+
+/// A response that tells a client how to come back to its session from another connection.
+fn offering<T>(message: T, client: &Client) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(cookie) = client.offer() {
+        response.metadata_mut().insert("set-cookie", cookie);
+    }
+    response
 }
 
 #[tonic::async_trait]
@@ -97,7 +114,10 @@ impl FlightService for Handler {
         let (rpc, client) = origin(&request)?;
         let descriptor = request.into_inner();
         let target = self.target(&descriptor, &client).await?;
-        self.info(descriptor, target, &client, &rpc).await.map(Response::new).map_err(fail)
+        self.info(descriptor, target, &client, &rpc)
+            .await
+            .map(|info| self.answer(info, &client))
+            .map_err(fail)
     }
 
     /// Nothing runs before its ticket is redeemed, so every poll finds all there is to know.
@@ -129,7 +149,9 @@ impl FlightService for Handler {
     ) -> Result<Response<Self::DoPutStream>, Status> {
         let (rpc, client) = origin(&request)?;
         let (metadata, _, messages) = request.into_parts();
-        self.put(&metadata, messages, client, &rpc).map(Response::new).map_err(fail)
+        let answers = self.put(&metadata, messages, client.clone(), &rpc).map_err(fail)?;
+        // What it will do is not known yet; it may be to begin a session.
+        Ok(offering(answers, &client))
     }
 
     async fn do_exchange(
@@ -142,13 +164,9 @@ impl FlightService for Handler {
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let (rpc, client) = origin(&request)?;
-        let Answer { body, cookie } = self.act(&request.into_inner(), &client, &rpc).await.map_err(fail)?;
+        let body = self.act(&request.into_inner(), &client, &rpc).await.map_err(fail)?;
         let results = body.map(|body| Ok(arrow_flight::Result { body }));
-        let mut response = Response::new(futures::stream::iter(results).boxed());
-        if let Some(cookie) = cookie {
-            response.metadata_mut().insert("set-cookie", cookie);
-        }
-        Ok(response)
+        Ok(self.answer(futures::stream::iter(results).boxed(), &client))
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {

@@ -21,7 +21,7 @@ use super::session::Client;
 use super::status::status;
 use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
-use crate::engine::Scope;
+use crate::engine::{Scope, cancelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -47,8 +47,7 @@ impl Handler {
         let task = tokio::spawn(upload.run().instrument(rpc.span().clone()));
         tokio::spawn(async move {
             let last = match task.await {
-                Ok(Ok(Some(receipt))) => Ok(receipt),
-                Ok(Ok(None)) => return,
+                Ok(Ok(receipt)) => Ok(receipt),
                 Ok(Err(error)) => Err(status(&error)),
                 Err(join) => Err(status(&Error::internal(format!("the upload's task ended: {join}")))),
             };
@@ -68,17 +67,21 @@ struct Put {
 }
 
 impl Put {
-    /// Does what the stream asks for; the answer is its last. A stream of nothing asks for nothing: an
-    /// ingest of no batches looks like this with some clients.
-    async fn run(mut self) -> Result<Option<PutResult>> {
-        let Some(descriptor) = self.receiver.descriptor().await? else { return Ok(None) };
+    /// Does what the stream asks for; the answer is its last.
+    async fn run(mut self) -> Result<PutResult> {
+        let descriptor = self.receiver.descriptor().await?;
         if descriptor.r#type() == DescriptorType::Path {
-            return self.upload(&descriptor).await.map(Some);
+            return self.upload(&descriptor).await;
         }
         let scope = Scope::default();
         match Target::of_descriptor(&descriptor, scope, self.handler.engine.catalog()).await? {
             Target::Command(command) => {
-                self.handler.command_put(command, self.receiver, &self.client, &self.rpc).await.map(Some)
+                let Self { handler, receiver, client, answers, rpc, .. } = self;
+                tokio::select! {
+                    done = handler.command_put(command, receiver, &client, &rpc) => done,
+                    // What is being published then is carried to its end.
+                    () = answers.closed() => Err(cancelled()),
+                }
             }
             _ => Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)")),
         }

@@ -50,15 +50,20 @@ impl Receiver {
         Self { messages, rpc, patience, decoder: None }
     }
 
-    /// The first message; its descriptor says what the stream is about. It may be the schema too. `None`:
-    /// the stream has no message at all.
-    pub(super) async fn descriptor(&mut self) -> Result<Option<FlightDescriptor>> {
-        let Some(first) = self.message().await? else { return Ok(None) };
+    /// The first message; its descriptor says what the stream is about. It may be the schema too.
+    pub(super) async fn descriptor(&mut self) -> Result<FlightDescriptor> {
+        let first = self.message().await?;
+        let first = first.ok_or_else(|| {
+            Error::invalid(
+                "the stream has no message, not even a schema; some clients send none where there are no \
+                 rows: send an empty batch",
+            )
+        })?;
         let descriptor = first.flight_descriptor.clone();
         if !first.data_header.is_empty() {
             self.decoder = Some(Decoder::new(&first)?);
         }
-        descriptor.map(Some).ok_or_else(|| Error::invalid("the stream's first message has no descriptor"))
+        descriptor.ok_or_else(|| Error::invalid("the stream's first message has no descriptor"))
     }
 
     /// The schema of the stream's batches, or `None` if it ends without one.
@@ -77,9 +82,10 @@ impl Receiver {
     pub(super) async fn next(&mut self) -> Result<Option<Received>> {
         loop {
             let Some(message) = self.message().await? else { return Ok(None) };
-            let app_metadata = message.app_metadata.clone();
+            let mut app_metadata = message.app_metadata.clone();
+            let is_empty = message.data_header.is_empty();
             let batch = match self.decoder.take() {
-                decoder if message.data_header.is_empty() => {
+                decoder if is_empty => {
                     self.decoder = decoder;
                     None
                 }
@@ -90,8 +96,11 @@ impl Receiver {
                 }
                 None => return Err(Error::invalid("a batch came before the schema")),
             };
-            if let Some(batch) = &batch {
-                self.rpc.count_rows(batch.num_rows() as u64);
+            match &batch {
+                Some(batch) => self.rpc.count_rows(batch.num_rows() as u64),
+                // A dictionary: some clients send its batch's metadata with it, and once more with the batch.
+                None if !is_empty => app_metadata.clear(),
+                None => {}
             }
             if batch.is_some() || !app_metadata.is_empty() {
                 return Ok(Some(Received { batch, app_metadata }));

@@ -1,10 +1,12 @@
 //! Sessions: options and temporary tables that outlive a request.
 //!
 //! A client is told from others by the cookie that it sends, else by the bearer token that this server
-//! gave it, else by its connection. A session begins when there is something to remember, and ends when
-//! the client closes it, when its connection ends (if that is what it is known by), or when it was idle
-//! for long.
+//! gave it, else by its connection. Clients of the last sort are offered a cookie; one that keeps it
+//! finds its session from other connections too. A session begins when there is something to remember,
+//! and ends when the client closes it, soon after its connection ends (if that is all it is known by), or
+//! when it was idle for long.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_ipc::CompressionType;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use tokio::runtime::Handle;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use uuid::Uuid;
 
@@ -20,6 +23,9 @@ use super::connection::{ConnectionId, Peer};
 use super::handshake::{TOKEN, user};
 use crate::engine::{Environment, Scope, TemporaryTables, TypeProfile, time_field, times};
 use crate::error::{Error, Result};
+
+/// How long a client may take to come back with its cookie after its connection ended.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// The name of the cookie that the Flight specification suggests.
 const COOKIE: &str = "arrow_flight_session_id";
@@ -36,9 +42,9 @@ pub struct SessionOptions {
 /// How a client is told from others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum SessionKey {
+    /// The value of the cookie; or the one that is offered to the connection.
     Cookie(String),
     Bearer(String),
-    Connection(ConnectionId),
 }
 
 /// What one client's requests share.
@@ -51,6 +57,8 @@ pub(super) struct Session {
     temporary: Arc<TemporaryTables>,
     since: SystemTime,
     used: Mutex<Instant>,
+    /// Whether the client has shown that it keeps its key, so that the session may outlive a connection.
+    is_kept: AtomicBool,
 }
 
 impl Session {
@@ -62,6 +70,14 @@ impl Session {
             temporary: Arc::default(),
             since: SystemTime::now(),
             used: Mutex::new(Instant::now()),
+            is_kept: AtomicBool::new(false),
+        }
+    }
+
+    fn touch(&self, client: &Client) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if client.has_key {
+            self.is_kept.store(true, Ordering::Release);
         }
     }
 
@@ -84,6 +100,8 @@ impl Session {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     key: SessionKey,
+    /// Whether it sent the key itself; else the key is its connection's.
+    has_key: bool,
     /// The user's name, or `anonymous`.
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
@@ -113,13 +131,13 @@ impl Client {
                 return Err(Error::invalid(text));
             }
         };
-        let key = match (cookie, ours) {
-            (Some(cookie), _) => SessionKey::Cookie(cookie),
-            (None, Some(token)) => SessionKey::Bearer(token.to_owned()),
-            (None, None) => SessionKey::Connection(connection),
+        let (key, has_key) = match (cookie, ours) {
+            (Some(cookie), _) => (SessionKey::Cookie(cookie), true),
+            (None, Some(token)) => (SessionKey::Bearer(token.to_owned()), true),
+            (None, None) => (SessionKey::Cookie(connection.to_string()), false),
         };
         let user = user(metadata).unwrap_or_else(|| "anonymous".to_owned());
-        Ok(Self { key, user, types, compression })
+        Ok(Self { key, has_key, user, types, compression })
     }
 
     /// The client of a request.
@@ -132,7 +150,17 @@ impl Client {
     /// What a thing of this client's is known to belong to; `None` where the connection is all that is
     /// known, which a client may replace by another at any time.
     pub(super) fn owner(&self) -> Option<&SessionKey> {
-        (!matches!(self.key, SessionKey::Connection(_))).then_some(&self.key)
+        self.has_key.then_some(&self.key)
+    }
+
+    /// The cookie for a client that is known by nothing but its connection.
+    pub(super) fn offer(&self) -> Option<AsciiMetadataValue> {
+        match &self.key {
+            SessionKey::Cookie(id) if !self.has_key => {
+                AsciiMetadataValue::try_from(format!("{COOKIE}={id}; Path=/; HttpOnly")).ok()
+            }
+            _ => None,
+        }
     }
 }
 
@@ -160,28 +188,15 @@ impl Sessions {
     /// The client's session, if it has one.
     pub(super) fn find(&self, client: &Client) -> Option<Arc<Session>> {
         let session = self.sessions.get(&client.key)?;
-        *session.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        session.touch(client);
         Some(session)
     }
 
     /// The client's session, which begins here if there is none.
     pub(super) fn open(&self, client: &Client) -> Arc<Session> {
         let session = self.sessions.get_with(client.key.clone(), || Arc::new(Session::new(&client.user)));
-        *session.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        session.touch(client);
         session
-    }
-
-    /// The same, and a cookie for a client that is known by its connection only: if it keeps cookies, it
-    /// finds its session from other connections too.
-    pub(super) fn open_with_cookie(&self, client: &Client) -> (Arc<Session>, Option<AsciiMetadataValue>) {
-        let session = self.open(client);
-        if client.owner().is_some() {
-            return (session, None);
-        }
-        let id = Uuid::new_v4().to_string();
-        let cookie = AsciiMetadataValue::try_from(format!("{COOKIE}={id}; Path=/; HttpOnly")).ok();
-        self.sessions.insert(SessionKey::Cookie(id), Arc::clone(&session));
-        (session, cookie)
     }
 
     /// Ends the client's session, and says whether there was one.
@@ -189,9 +204,17 @@ impl Sessions {
         self.sessions.remove(&client.key).is_some()
     }
 
-    /// Ends the session of a connection that is gone.
+    /// Ends the session of a connection that is gone, unless its client comes back to it soon.
     pub(super) fn forget(&self, connection: ConnectionId) {
-        self.sessions.invalidate(&SessionKey::Connection(connection));
+        let key = SessionKey::Cookie(connection.to_string());
+        let (Some(session), Ok(runtime)) = (self.sessions.get(&key), Handle::try_current()) else { return };
+        let sessions = self.sessions.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            if !session.is_kept.load(Ordering::Acquire) {
+                sessions.invalidate(&key);
+            }
+        });
     }
 
     /// What a statement of the client's runs in.
@@ -214,10 +237,7 @@ impl Sessions {
 
     /// The rows of `system.sessions`.
     pub(super) fn table(&self) -> Result<RecordBatch> {
-        let mut sessions: Vec<Arc<Session>> = self.sessions.iter().map(|(_, session)| session).collect();
-        // One session may be known by a cookie and a connection.
-        sessions.sort_by(|a, b| a.id.cmp(&b.id));
-        sessions.dedup_by(|a, b| a.id == b.id);
+        let sessions: Vec<Arc<Session>> = self.sessions.iter().map(|(_, session)| session).collect();
         let idle = |session: &Arc<Session>| {
             session.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs()
         };

@@ -57,7 +57,7 @@ pub(super) struct SqlQuery {
     pub(super) schema_digest: Option<Vec<u8>>,
     /// What it can be cancelled by.
     pub(super) id: String,
-    /// When its ticket expires, in seconds since the epoch.
+    /// When its ticket expires, in nanoseconds since the epoch.
     expires: Option<i64>,
 }
 
@@ -70,13 +70,13 @@ impl SqlQuery {
 
     /// The query for a client that was shown a schema, until a point in time.
     pub(super) fn promised(self, schema_digest: Vec<u8>, until: SystemTime) -> Self {
-        Self { schema_digest: Some(schema_digest), expires: Some(seconds(until)), ..self }
+        Self { schema_digest: Some(schema_digest), expires: Some(nanos(until)), ..self }
     }
 
     /// Fails if the query's ticket has expired.
     pub(super) fn check_expiry(&self) -> Result<()> {
         match self.expires {
-            Some(expires) if expires < seconds(SystemTime::now()) => Err(Error::precondition(
+            Some(expires) if expires < nanos(SystemTime::now()) => Err(Error::precondition(
                 "the ticket has expired; ask for a new one (GetFlightInfo), or renew it in time \
                  (RenewFlightEndpoint)",
             )),
@@ -85,9 +85,9 @@ impl SqlQuery {
     }
 }
 
-fn seconds(time: SystemTime) -> i64 {
+fn nanos(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Target {
@@ -226,7 +226,7 @@ pub(super) fn renewed(endpoint: FlightEndpoint, until: SystemTime) -> Result<Fli
     let ticket = endpoint.ticket.clone().unwrap_or_default();
     match known_message(&ticket.ticket)? {
         Some(Target::Query(query)) => {
-            let query = SqlQuery { expires: Some(seconds(until)), ..query };
+            let query = SqlQuery { expires: Some(nanos(until)), ..query };
             lasting(endpoint, &query)
         }
         None if ticket.ticket.is_empty() => Err(Error::invalid("the endpoint has no ticket")),
@@ -236,7 +236,10 @@ pub(super) fn renewed(endpoint: FlightEndpoint, until: SystemTime) -> Result<Fli
 
 /// `endpoint` with the ticket of a query, and when that expires.
 pub(super) fn lasting(endpoint: FlightEndpoint, query: &SqlQuery) -> Result<FlightEndpoint> {
-    let expiration_time = query.expires.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+    let expiration_time = query.expires.map(|nanos| prost_types::Timestamp {
+        seconds: nanos / 1_000_000_000,
+        nanos: i32::try_from(nanos % 1_000_000_000).unwrap_or_default(),
+    });
     Ok(FlightEndpoint { ticket: Some(query_ticket(query)?), expiration_time, ..endpoint })
 }
 

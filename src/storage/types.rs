@@ -58,10 +58,17 @@ pub fn without_views(schema: &Schema) -> Schema {
 
 /// `schema` as Parquet can hold it: dictionaries of fixed-size binary become the values, since the
 /// writer stores wrong bytes for them and the reader cannot build them. [`cast_batch`] leads both ways.
-pub(super) fn storable(schema: &Schema) -> Schema {
+pub fn storable(schema: &Schema) -> Schema {
     let plain = |data_type: &DataType| match data_type {
         DataType::Dictionary(_, value) if matches!(**value, DataType::FixedSizeBinary(_)) => {
             Some(value.as_ref().clone())
+        }
+        // The writer does not know dictionaries of views at all.
+        DataType::Dictionary(key, value) if **value == DataType::Utf8View => {
+            Some(DataType::Dictionary(key.clone(), Box::new(DataType::Utf8)))
+        }
+        DataType::Dictionary(key, value) if **value == DataType::BinaryView => {
+            Some(DataType::Dictionary(key.clone(), Box::new(DataType::Binary)))
         }
         _ => None,
     };

@@ -36,7 +36,7 @@ impl FlightSql {
 /// Whether a statement gives rows.
 fn is_query(sql: &str) -> bool {
     let start = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').to_lowercase();
-    ["select", "with", "values", "show", "describe", "explain", "table"]
+    ["select", "with", "values", "show", "desc", "explain", "table"]
         .iter()
         .any(|opener| start.starts_with(opener))
 }

@@ -15,7 +15,6 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use prost::Message;
-use tonic::metadata::AsciiMetadataValue;
 
 use super::super::flight::Handler;
 use super::super::rpc::Rpc;
@@ -60,20 +59,8 @@ pub(in crate::server) fn action_types() -> impl Iterator<Item = ActionType> {
     })
 }
 
-/// What an action answers.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Answer {
-    /// The body of its one result, if it has one.
-    pub(in crate::server) body: Option<Bytes>,
-    /// A cookie for the client.
-    pub(in crate::server) cookie: Option<AsciiMetadataValue>,
-}
-
-impl From<Bytes> for Answer {
-    fn from(body: Bytes) -> Self {
-        Self { body: Some(body), cookie: None }
-    }
-}
+/// The body of an action's one result, if it has one.
+pub(in crate::server) type Answer = Option<Bytes>;
 
 impl Handler {
     /// Does an action of Flight's or Flight SQL's, or gives `None` if there is none of this name.
@@ -96,14 +83,14 @@ impl Handler {
             "ClosePreparedStatement" => {
                 let request: ActionClosePreparedStatementRequest = unwrapped(body)?;
                 self.statements.close(&request.prepared_statement_handle, client);
-                Answer::default()
+                None
             }
             "CancelQuery" => {
                 let request: ActionCancelQueryRequest = unwrapped(body)?;
                 let info = FlightInfo::decode(request.info)
                     .map_err(|_| Error::invalid("the body holds no FlightInfo"))?;
                 let result = self.cancel(&info, rpc) as i32;
-                wrapped(&ActionCancelQueryResult { result }).into()
+                Some(wrapped(&ActionCancelQueryResult { result }))
             }
             "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
                 return Err(Error::unimplemented(
@@ -113,27 +100,27 @@ impl Handler {
             "CancelFlightInfo" => {
                 let request: CancelFlightInfoRequest = plain(body)?;
                 let status = self.cancel(&request.info.unwrap_or_default(), rpc) as i32;
-                Bytes::from(CancelFlightInfoResult { status }.encode_to_vec()).into()
+                Some(CancelFlightInfoResult { status }.encode_to_vec().into())
             }
             "RenewFlightEndpoint" => {
                 let request: RenewFlightEndpointRequest = plain(body)?;
                 let endpoint =
                     request.endpoint.ok_or_else(|| Error::invalid("the body holds no endpoint"))?;
                 let until = SystemTime::now() + self.options.ticket_lifetime;
-                Bytes::from(renewed(endpoint, until)?.encode_to_vec()).into()
+                Some(renewed(endpoint, until)?.encode_to_vec().into())
             }
-            "SetSessionOptions" => self.set_options(plain(body)?, client),
+            "SetSessionOptions" => Some(self.set_options(plain(body)?, client).encode_to_vec().into()),
             "GetSessionOptions" => {
                 let options = self.sessions.environment(client).scope.options();
                 let value =
                     |value| SessionOptionValue { option_value: Some(OptionValue::StringValue(value)) };
                 let session_options = options.into_iter().map(|(name, text)| (name, value(text))).collect();
-                Bytes::from(GetSessionOptionsResult { session_options }.encode_to_vec()).into()
+                Some(GetSessionOptionsResult { session_options }.encode_to_vec().into())
             }
             "CloseSession" => {
                 self.sessions.close(client);
                 let status = close_session_result::Status::Closed.into();
-                Bytes::from(CloseSessionResult { status }.encode_to_vec()).into()
+                Some(CloseSessionResult { status }.encode_to_vec().into())
             }
             _ => return Ok(None),
         }))
@@ -142,7 +129,7 @@ impl Handler {
     async fn prepared_answer(&self, source: Source, client: &Client, rpc: &Rpc) -> Result<Answer> {
         let prepared = self.prepare(source, client, rpc).await?;
         let any = Any { type_url: PREPARED_RESULT.to_owned(), value: prepared.encode_to_vec().into() };
-        Ok(Bytes::from(any.encode_to_vec()).into())
+        Ok(Some(any.encode_to_vec().into()))
     }
 
     /// Stops the queries that `info` leads to, now and later.
@@ -156,8 +143,8 @@ impl Handler {
         if ids.is_empty() { CancelStatus::NotCancellable } else { CancelStatus::Cancelled }
     }
 
-    fn set_options(&self, request: SetSessionOptionsRequest, client: &Client) -> Answer {
-        let (session, cookie) = self.sessions.open_with_cookie(client);
+    fn set_options(&self, request: SetSessionOptionsRequest, client: &Client) -> SetSessionOptionsResult {
+        let session = self.sessions.open(client);
         let mut errors = HashMap::new();
         for (name, value) in request.session_options {
             let changed = session.change(|scope| match &value.option_value {
@@ -170,8 +157,7 @@ impl Handler {
                 errors.insert(name, OptionError { value: value.into() });
             }
         }
-        let body = SetSessionOptionsResult { errors }.encode_to_vec();
-        Answer { body: Some(body.into()), cookie }
+        SetSessionOptionsResult { errors }
     }
 }
 

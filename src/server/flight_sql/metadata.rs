@@ -10,7 +10,7 @@ use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder, GetTa
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 
 use super::super::flight::Handler;
-use super::sql_info::{Facts, sql_info};
+use super::sql_info::{Facts, sql_info, with_named_map};
 use super::types::{described, type_infos};
 use crate::catalog::CATALOG;
 use crate::engine::{Environment, Table};
@@ -32,7 +32,10 @@ impl Handler {
             Command::CommandGetDbSchemas(command) => self.db_schemas(command, environment).await?,
             Command::CommandGetTables(command) => self.get_tables(command, environment).await?,
             Command::CommandGetTableTypes(_) => table_types(),
-            Command::CommandGetSqlInfo(command) => self.infos()?.record_batch(command.info.iter().copied()),
+            Command::CommandGetSqlInfo(command) => {
+                let infos = self.infos()?.record_batch(command.info.iter().copied());
+                infos.and_then(|infos| with_named_map(&infos).map_err(FlightError::from))
+            }
             Command::CommandGetXdbcTypeInfo(command) => type_infos()?.record_batch(command.data_type),
             Command::CommandGetPrimaryKeys(_) => Ok(RecordBatch::new_empty(primary_keys_schema())),
             Command::CommandGetImportedKeys(_)
@@ -50,7 +53,10 @@ impl Handler {
             Command::CommandGetDbSchemas(command) => GetDbSchemasBuilder::from(command.clone()).schema(),
             Command::CommandGetTables(command) => GetTablesBuilder::from(command.clone()).schema(),
             Command::CommandGetTableTypes(command) => (*command).into_builder().schema(),
-            Command::CommandGetSqlInfo(_) => self.infos()?.schema(),
+            Command::CommandGetSqlInfo(_) => {
+                let none = RecordBatch::new_empty(self.infos()?.schema());
+                with_named_map(&none).map_err(|error| internal(&error.into()))?.schema()
+            }
             Command::CommandGetXdbcTypeInfo(_) => type_infos()?.schema(),
             Command::CommandGetPrimaryKeys(_) => primary_keys_schema(),
             Command::CommandGetImportedKeys(_)

@@ -203,6 +203,9 @@ fn misplaced(command: &Command) -> Error {
         Command::Unknown(any) => {
             Error::unimplemented(format!("{} is no command of Flight SQL", any.type_url))
         }
+        Command::CommandStatementSubstraitPlan(_) => {
+            Error::invalid("a Substrait plan is a query, not an update; ask for its FlightInfo instead")
+        }
         _ => Error::invalid(format!("{} does not belong in this request", name(command))),
     }
 }

@@ -1,7 +1,11 @@
 //! GetSqlInfo: what this server can do, in the words of FlightSql.proto.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray, UnionArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, UnionFields};
+use arrow::error::ArrowError;
 use arrow_flight::sql::SqlInfo as Id;
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 
@@ -184,6 +188,31 @@ fn transactions(infos: &mut SqlInfoDataBuilder) {
     infos.append(Id::SqlStoredFunctionsUsingCallSyntaxSupported, false);
 }
 
+/// `batch` with the map's fields called `key` and `value`, as the specification has it: Java's clients
+/// look them up by name. arrow-flight calls them `keys` and `values`.
+pub(super) fn with_named_map(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (fields, type_ids, offsets, mut children) = batch.column(1).as_union().clone().into_parts();
+    let (mut ids, mut named): (Vec<i8>, Vec<FieldRef>) =
+        fields.iter().map(|(id, field)| (id, field.clone())).unzip();
+    let map = ids.iter().zip(&named).position(|(_, field)| matches!(field.data_type(), DataType::Map(..)));
+    let map = map.ok_or_else(|| ArrowError::SchemaError("the union has no map".to_owned()))?;
+    let (_, map_offsets, entries, nulls, sorted) = children[map].as_map().clone().into_parts();
+    let (inner, columns, validity) = entries.into_parts();
+    let inner: Fields =
+        inner.iter().zip(["key", "value"]).map(|(field, name)| Field::clone(field).with_name(name)).collect();
+    let entries = StructArray::try_new(inner, columns, validity)?;
+    let field = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+    children[map] = Arc::new(MapArray::try_new(field, map_offsets, entries, nulls, sorted)?);
+    named[map] = Arc::new(Field::clone(&named[map]).with_data_type(children[map].data_type().clone()));
+    let union = UnionFields::try_new(ids.drain(..), named)?;
+    let values = UnionArray::try_new(union, type_ids, offsets, children)?;
+    let schema = Schema::new(vec![
+        Arc::clone(&batch.schema().fields()[0]),
+        Arc::new(Field::clone(&batch.schema().fields()[1]).with_data_type(values.data_type().clone())),
+    ]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::clone(batch.column(0)), Arc::new(values)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +227,8 @@ mod tests {
             let only = infos.record_batch([u32::try_from(id).unwrap()]).unwrap();
             assert_eq!(only.num_rows(), 1, "{id}");
         }
-        assert_eq!(infos.record_batch(None).unwrap().num_rows(), 12 + 2 + 77);
+        let all = with_named_map(&infos.record_batch(None).unwrap()).unwrap();
+        assert_eq!(all.num_rows(), 12 + 2 + 77);
+        assert!(all.schema().field(1).data_type().to_string().contains("\"key\""), "{}", all.schema());
     }
 }

@@ -88,22 +88,26 @@ fn digits(unit: arrow::datatypes::TimeUnit) -> i32 {
     }
 }
 
+fn type_metadata(data_type: &DataType) -> impl Iterator<Item = (String, String)> {
+    let numbers = precision_and_scale(data_type);
+    let name = ("TYPE_NAME", type_name(data_type));
+    let precision = numbers.map(|(precision, _)| ("PRECISION", precision.to_string()));
+    let scale = numbers.map(|(_, scale)| ("SCALE", scale.to_string()));
+    let all = std::iter::once(name).chain(precision).chain(scale);
+    all.map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value))
+}
+
 /// The columns of a table with what drivers look for in their metadata (FlightSql.proto, "Column
 /// metadata"). A column's own `comment` or `description` becomes its remark.
 pub(super) fn described(schema: &str, table: &str, columns: &Schema) -> SchemaRef {
     let describe = |field: &FieldRef| {
-        let mut metadata = HashMap::new();
+        let mut metadata: HashMap<_, _> = type_metadata(field.data_type()).collect();
         let mut add = |key: &str, value: String| {
             metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value);
         };
         add("CATALOG_NAME", CATALOG.to_owned());
         add("SCHEMA_NAME", schema.to_owned());
         add("TABLE_NAME", table.to_owned());
-        add("TYPE_NAME", type_name(field.data_type()));
-        if let Some((precision, scale)) = precision_and_scale(field.data_type()) {
-            add("PRECISION", precision.to_string());
-            add("SCALE", scale.to_string());
-        }
         add("IS_AUTO_INCREMENT", "0".to_owned());
         add("IS_CASE_SENSITIVE", i32::from(type_name(field.data_type()) == "VARCHAR").to_string());
         add("IS_READ_ONLY", "0".to_owned());
