@@ -67,6 +67,49 @@ fn environment(suite: &str, folder: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
+/// The rows of README's table, from what the suites record.
+fn clients() -> String {
+    let mut rows =
+        vec!["| client | version | works | does not, and why |".to_owned(), "|---|---|---|---|".to_owned()];
+    for suite in ["flightsql", "jdbc", "go"] {
+        let text = std::fs::read(folder(suite).join("clients.json")).unwrap();
+        let entries: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+        for entry in entries {
+            let list = |key: &str| {
+                let items = entry[key].as_array().unwrap_or_else(|| panic!("{suite}: {entry} lacks {key}"));
+                let items: Vec<_> = items.iter().map(item).collect();
+                items.join("; ").replace('|', "\\|")
+            };
+            let (client, version) = (entry["client"].as_str().unwrap(), entry["version"].as_str().unwrap());
+            rows.push(format!("| {client} | {version} | {} | {} |", list("works"), list("does_not")));
+        }
+    }
+    rows.join("\n")
+}
+
+/// A text, or a thing and its reason.
+fn item(item: &serde_json::Value) -> String {
+    match item.as_str() {
+        Some(text) => text.to_owned(),
+        None => format!("{} ({})", item["what"].as_str().unwrap(), item["why"].as_str().unwrap()),
+    }
+}
+
+#[test]
+fn the_readme_lists_the_clients() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let start = text.find("<!-- clients:").unwrap();
+    let start = start + text[start..].find("-->").unwrap() + "-->".len();
+    let end = text.find("<!-- end of clients -->").unwrap();
+    let made = format!("{}\n\n{}\n\n{}", &text[..start], clients(), &text[end..]);
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, &made).unwrap();
+        return;
+    }
+    assert!(text == made, "README's table of clients is old; make it anew with UPDATE_README=1");
+}
+
 #[test]
 fn pyarrow_works() {
     pytest("pyarrow");
