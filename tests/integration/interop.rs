@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness::Server;
+
 fn folder(suite: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(suite)
 }
@@ -119,6 +121,47 @@ fn pyarrow_works() {
 #[test]
 fn python_over_flight_sql_works() {
     pytest("flightsql");
+}
+
+/// The command line client of arrow-flight, built from its crate.
+fn flight_sql_client() -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");
+    let binary = home.join("bin/flight_sql_client");
+    if !binary.exists() {
+        let mut install = Command::new(env!("CARGO"));
+        install.args(["install", "arrow-flight", "--version", "59.3.2", "--locked", "--debug", "--quiet"]);
+        install.args(["--features", "cli,flight-sql", "--bin", "flight_sql_client", "--root"]).arg(&home);
+        let status = install.arg("--target-dir").arg(home.join("build")).status().unwrap();
+        assert!(status.success(), "flight_sql_client could not be built");
+    }
+    binary
+}
+
+#[test]
+fn the_command_line_client_works() {
+    let binary = flight_sql_client();
+    let server = Server::start();
+    let (host, port) = server.address.split_once(':').unwrap();
+    let run = |arguments: &[&str]| {
+        let mut client = Command::new(&binary);
+        let output = client.args(["--host", host, "--port", port]).args(arguments).output().unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {out}{error}");
+        out.into_owned()
+    };
+    let shows = |arguments: &[&str], part: &str| {
+        let out = run(arguments);
+        assert!(out.contains(part), "{arguments:?} gave {out}, which lacks {part:?}");
+    };
+    let create = "create table t as select * from (values (1, 'a'), (2, 'b')) t(id, name)";
+    run(&["statement-query", create]);
+    shows(&["statement-query", "select count(*) as n from t"], "| 2 |");
+    shows(&["prepared-statement-query", "select name from t where id = $1", "-p", "$1=2"], "| b    |");
+    shows(&["--username", "ann", "--password", "x", "statement-query", "select 7 as n"], "| 7 |");
+    shows(&["catalogs"], "airstrip");
+    shows(&["db-schemas", "airstrip"], "information_schema");
+    shows(&["tables", "airstrip", "--table-types", "TABLE"], "TABLE");
+    shows(&["table-types"], "LOCAL TEMPORARY");
 }
 
 #[test]
