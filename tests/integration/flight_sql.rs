@@ -474,6 +474,7 @@ async fn options_are_a_sessions_own() {
     refused(query(&mut one, "select * from here").await, "there is no dataset here");
     update(&mut one, "reset time_zone").await.unwrap();
     assert_eq!(texts(&query(&mut one, "show time_zone").await.unwrap(), "value"), ["UTC"]);
+    refused(update(&mut one, "use nowhere").await, "there is no schema nowhere");
     for bad in ["set nonsense = 1", "set time_zone = 'Moon/Base'", "set datafusion.catalog.location = '/etc'"]
     {
         assert!(update(&mut one, bad).await.is_err(), "{bad}");
@@ -691,6 +692,7 @@ async fn bodies_are_compressed_where_the_client_asks_for_it() {
 #[tokio::test]
 async fn nothing_grows_without_bound() {
     let server = Server::with_args(&["--max-sessions", "50", "--statement-memory", "1MiB"]);
+    update(&mut sql(&server).await, "create schema fin").await.unwrap();
     let client = raw(&server).await;
     let rss = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();

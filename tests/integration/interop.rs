@@ -130,7 +130,9 @@ fn flight_sql_client() -> PathBuf {
     if !binary.exists() {
         let mut install = Command::new(env!("CARGO"));
         install.args(["install", "arrow-flight", "--version", "59.3.2", "--locked", "--debug", "--quiet"]);
-        install.args(["--features", "cli,flight-sql", "--bin", "flight_sql_client", "--root"]).arg(&home);
+        install
+            .args(["--features", "cli,flight-sql,tls-ring", "--bin", "flight_sql_client", "--root"])
+            .arg(&home);
         let status = install.arg("--target-dir").arg(home.join("build")).status().unwrap();
         assert!(status.success(), "flight_sql_client could not be built");
     }

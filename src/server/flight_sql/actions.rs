@@ -149,7 +149,7 @@ impl Handler {
         for (name, value) in request.session_options {
             let changed = session.change(|scope| match &value.option_value {
                 None => scope.reset(&name),
-                Some(value) => scope.set(&name, &text(value)?),
+                Some(value) => scope.set(&name, &text(value)?).and_then(|()| self.check_scope(scope)),
             });
             if changed.is_err() {
                 let known = session.scope().reset(&name).is_ok();

@@ -12,7 +12,7 @@ use super::super::respond::Responses;
 use super::super::rpc::Rpc;
 use super::super::session::Client;
 use super::super::target::{SqlQuery, change_ticket};
-use crate::engine::{Bound, Source, StatementKind};
+use crate::engine::{Bound, Scope, Source, StatementKind};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
 
@@ -86,7 +86,10 @@ impl Handler {
             }
             StatementKind::Setting => {
                 let setting = self.engine.setting(sql).await?;
-                self.sessions.open(client).change(|scope| setting.apply(scope))?;
+                self.sessions.open(client).change(|scope| {
+                    setting.apply(scope)?;
+                    self.check_scope(scope)
+                })?;
                 Ok(0)
             }
             StatementKind::Change => {
@@ -98,6 +101,14 @@ impl Handler {
                 Ok(i64::try_from(rows).unwrap_or(i64::MAX))
             }
         }
+    }
+
+    /// Fails where a session's options name what is not there.
+    pub(super) fn check_scope(&self, scope: &Scope) -> Result<()> {
+        if self.engine.catalog().has_schema(&scope.schema) {
+            return Ok(());
+        }
+        Err(Error::not_found(format!("there is no schema {}", scope.schema.as_str())))
     }
 
     /// The result of a statement that was run when its FlightInfo was asked for.
