@@ -199,7 +199,7 @@ impl Planner {
             None if wanted.is_empty() => vec![],
             None => {
                 return Err(Error::invalid(
-                    "the SQL has parameters that have no values; prepare it, bind values, then run it",
+                    "the SQL has parameters without values; prepare it, bind their values, then run it",
                 ));
             }
         };
