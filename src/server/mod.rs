@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! connection ── rpc (request id, span, deadline, body guard) ── flight (one method per RPC)
-//!    ── descriptor or ticket read once into a Target ── get | put | exchange | info | actions
+//!    ── session (who asks, and what was set) ── descriptor or ticket read once into a Target
+//!    ── get | put | exchange | info | actions | flight_sql (a module for each family of commands)
 //!    ── frames (batches to messages) ── respond (bounded, joined, cancelled when the client is gone)
 //! ```
 //!
