@@ -171,6 +171,10 @@ fn jdbc_works() {
     if !succeeds(Command::new("javac").arg("-version")) {
         return skip("jdbc", "a JDK of version 17 or newer");
     }
+    let has_repository = std::env::var_os("MAVEN_REPOSITORY").is_some();
+    if !has_repository && !succeeds(Command::new("mvn").arg("--version")) {
+        return skip("jdbc", "Maven, or MAVEN_REPOSITORY with the URL of a repository");
+    }
     let Some(python) = python("jdbc") else { return };
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jdbc");
     run("jdbc", Command::new(python).args(["run.py", "--cache"]).arg(cache));

@@ -29,7 +29,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GROUP = "org.apache.arrow"
-CENTRAL = "https://repo1.maven.org/maven2"
 NO_JAVA = 77
 DOWNLOAD_SECONDS = 300
 START_SECONDS = 30
@@ -147,7 +146,7 @@ def repository():
             url = (mirror.findtext("{*}url") or "").strip()
             if url and ("*" == of or "central" in of.split(",")):
                 return url.rstrip("/")
-    return CENTRAL
+    sys.exit("the jars come with Maven (mvn), or from the repository whose URL MAVEN_REPOSITORY holds")
 
 
 def make(scratch):
