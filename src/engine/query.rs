@@ -66,9 +66,7 @@ impl Engine {
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planner = self.planner(environment, CancellationToken::new())?;
-        let source = source.clone();
-        self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
+        self.plan_with(CancellationToken::new(), source, environment, bound, deadline).await
     }
 
     /// The same for a statement that can be stopped from outside.
@@ -81,11 +79,21 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Query> {
         activity.enter(State::Planning);
-        let planner = self.planner(environment, activity.token().clone())?;
+        let cancel = activity.token().clone();
+        activity.unless_stopped(self.plan_with(cancel, source, environment, bound, deadline)).await
+    }
+
+    async fn plan_with(
+        &self,
+        cancel: CancellationToken,
+        source: &Source,
+        environment: &Environment,
+        bound: Option<Bound>,
+        deadline: Instant,
+    ) -> Result<Query> {
+        let planner = self.planner(environment, cancel)?;
         let source = source.clone();
-        let planning =
-            self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed());
-        activity.unless_stopped(planning).await
+        self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
     }
 
     /// Finds out what `source` asks for and gives, without running it.
@@ -194,26 +202,21 @@ impl Planner {
             Source::Substrait(plan) => self.substrait(plan).await?,
         };
         let wanted = Wanted::of(&logical)?;
-        let rows: Vec<_> = match bound {
-            Some(bound) => (0..bound.rows()).map(|row| wanted.values(bound, row)).collect::<Result<_>>()?,
-            None if wanted.is_empty() => vec![],
-            None => {
-                return Err(Error::invalid(
-                    "the SQL has parameters without values; prepare it, bind their values, then run it",
-                ));
+        let Some(bound) = bound else {
+            if wanted.is_empty() {
+                return self.physical(vec![logical]).await;
             }
+            return Err(Error::invalid(
+                "the SQL has parameters without values; prepare it, bind their values, then run it",
+            ));
         };
-        if bound.is_none() && wanted.is_empty() {
-            return self.physical(vec![logical]).await;
-        }
-        let bound = rows.iter().map(|values| Ok(logical.clone().with_param_values(values.clone())?));
-        let mut bound = bound.collect::<Result<Vec<_>>>()?;
+        let shown = Self::shown(&logical, &wanted)?;
+        let with_values = |row| Ok(logical.clone().with_param_values(wanted.values(bound, row)?)?);
+        let mut bound = (0..bound.rows()).map(with_values).collect::<Result<Vec<_>>>()?;
         if bound.is_empty() {
             // No row, no run: the result has the schema and nothing in it.
-            let empty = Self::shown(&logical, &wanted)?;
-            bound.push(LogicalPlanBuilder::from(empty).limit(0, Some(0))?.build()?);
+            bound.push(LogicalPlanBuilder::from(shown.clone()).limit(0, Some(0))?.build()?);
         }
-        let shown = Self::shown(&logical, &wanted)?;
         Ok(self.physical(bound).await?.nullable_as(&shown))
     }
 
