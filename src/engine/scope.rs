@@ -8,6 +8,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::prelude::SessionConfig;
 
 use super::output::TypeProfile;
+use super::session::DEFAULT_TIME_ZONE;
 use crate::catalog::{CATALOG, SchemaName};
 use crate::error::{Error, Result};
 
@@ -104,7 +105,9 @@ impl Scope {
             "catalog" => CATALOG.to_owned(),
             "schema" | "search_path" => self.schema.as_str().to_owned(),
             "types" => self.types.as_str().to_owned(),
-            "time_zone" | "timezone" => self.settings.get(TIME_ZONE).cloned().unwrap_or("UTC".to_owned()),
+            "time_zone" | "timezone" => {
+                self.settings.get(TIME_ZONE).map_or(DEFAULT_TIME_ZONE, String::as_str).to_owned()
+            }
             _ => return None,
         })
     }

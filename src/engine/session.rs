@@ -35,6 +35,9 @@ const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 /// Planning computes without pause, so more than a few at once only take turns; each opens files.
 const PLANNED_AT_ONCE: usize = 8;
 
+/// The zone of a session that never set one.
+pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
+
 /// The engine's settings.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -164,6 +167,8 @@ fn config() -> SessionConfig {
     // Stored types come back as they are, so plain columns keep their types in results.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;
+    // What `SHOW time_zone` says, so that `TIMESTAMP WITH TIME ZONE` and `now()` have a zone.
+    options.execution.time_zone = Some(DEFAULT_TIME_ZONE.to_owned());
     config
 }
 

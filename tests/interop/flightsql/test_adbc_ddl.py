@@ -337,6 +337,13 @@ class TestSettings:
         utc = got["t"].cast(pa.timestamp("ns", "UTC")).cast(pa.timestamp("us", "UTC"))
         assert utc.to_pylist() == [dt.datetime(2026, 1, 1, 11, tzinfo=dt.timezone.utc)]
 
+    def test_the_time_zone_that_is_shown_is_the_one_that_is_used(self, connection, name):
+        assert rows(connection, "show time_zone") == [("time_zone", "UTC")]
+        got = table(connection, "select timestamptz '2026-01-01T12:00:00+02' as t, now() as n, to_timestamp(0) as z")
+        assert got.schema.types == [pa.timestamp("ns", "UTC")] * 3
+        run(connection, f"create table {name} (t timestamp with time zone)")
+        assert table(connection, f"select t from {name}").schema.types == [pa.timestamp("ns", "UTC")]
+
     def test_settings_of_the_engine(self, connection):
         run(connection, "set datafusion.execution.batch_size = 100")
         assert rows(connection, "show datafusion.execution.batch_size") == [("datafusion.execution.batch_size", "100")]
