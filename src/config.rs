@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::catalog::CatalogOptions;
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
-use crate::server::{ServerOptions, SessionOptions, StatementsOptions};
+use crate::server::{DownloadOptions, ServerOptions, SessionOptions, StatementsOptions};
 use crate::storage::{Codec, StagingOptions};
 
 /// The settings as they were given; what is `None` was not.
@@ -141,6 +141,27 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_TICKET_LIFETIME", value_name = "TIME")]
     pub ticket_lifetime: Option<Period>,
 
+    /// Memory for encoded row groups of datasets that are downloaded again and again; 0: none [default: an
+    /// eighth of the memory that the process may use]
+    #[arg(long, env = "AIRSTRIP_FRAME_CACHE", value_name = "SIZE")]
+    pub frame_cache: Option<ByteSize>,
+
+    /// Memory that all downloads together may decode ahead of their clients [default: 256MiB]
+    #[arg(long, env = "AIRSTRIP_READ_AHEAD", value_name = "SIZE")]
+    pub read_ahead: Option<ByteSize>,
+
+    /// Send downloads without copying them; `false` leaves that to the gRPC library [default: true]
+    #[arg(
+        long,
+        env = "AIRSTRIP_ZERO_COPY",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub zero_copy: Option<bool>,
+
     /// How the log on standard error looks [default: text]
     #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -236,6 +257,9 @@ impl Settings {
             statement_memory: self.statement_memory.or(weaker.statement_memory),
             session_timeout: self.session_timeout.or(weaker.session_timeout),
             ticket_lifetime: self.ticket_lifetime.or(weaker.ticket_lifetime),
+            frame_cache: self.frame_cache.or(weaker.frame_cache),
+            read_ahead: self.read_ahead.or(weaker.read_ahead),
+            zero_copy: self.zero_copy.or(weaker.zero_copy),
             log_format: self.log_format.or(weaker.log_format),
             log: self.log.or(weaker.log),
         }
@@ -276,6 +300,11 @@ impl Settings {
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
             max_streams: self.max_streams.unwrap_or(256).max(1),
             ticket_lifetime: period(self.ticket_lifetime, 24 * 3600),
+            zero_copy: self.zero_copy.unwrap_or(true),
+            downloads: DownloadOptions {
+                cache_bytes: self.frame_cache.map_or(memory / 8, |size| size.as_u64()),
+                ahead_bytes: bytes("read-ahead", self.read_ahead, 256 << 20)? as u64,
+            },
             sessions: SessionOptions {
                 most: positive("max-sessions", self.max_sessions.unwrap_or(10_000))? as u64,
                 idle: period(self.session_timeout, 3600),

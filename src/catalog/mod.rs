@@ -21,7 +21,7 @@ pub use dataset::{Dataset, Kind, PartFile, Snapshot, Version};
 pub use describe::ColumnStats;
 pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
 pub use provider::{CATALOG, INFORMATION_SCHEMA, Namespace, PlanView, QueryCatalog, SYSTEM_SCHEMA};
-pub use raw::RawScan;
+pub use raw::{Piece, PieceScan, RawScan, snapshot_of};
 pub use store::{Catalog, CatalogOptions, Listed};
 pub use view::View;
 pub use write::{PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

@@ -1,54 +1,203 @@
-//! The raw stream of a dataset: its rows in order, in exactly the schema that was stored.
+//! The raw stream of a dataset: its rows in order, in exactly the schema that was stored, or some of its
+//! columns.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use sha2::{Digest, Sha256};
 
 use super::dataset::Snapshot;
+use super::table::SnapshotTable;
 use crate::error::{Error, Result};
-use crate::storage::{PartScan, decodable};
+use crate::storage::{
+    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, slices, without_views,
+};
 
-/// Reads a snapshot to its end, part after part. Each call decodes one batch and blocks meanwhile.
-///
-/// Batches come in the types of [`decodable`]; the encoder of messages casts them to the stored ones.
+/// A snapshot to be read in pieces, which can be decoded apart from each other.
+#[derive(Debug)]
 pub struct RawScan {
     snapshot: Arc<Snapshot>,
-    /// The dataset's schema in those types.
-    plain: SchemaRef,
+    /// The columns that are read, by their place in the dataset's schema.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    /// The schema of batches as they are decoded; the encoder of messages casts them to `schema`.
+    decoded: SchemaRef,
+    /// What the file columns of the whole dataset are decoded as.
+    file_schema: SchemaRef,
+    /// The most rows.
+    limit: u64,
+    /// Whether batches are cast to `schema` here, and not by the encoder of messages, which knows only
+    /// the casts from what Parquet can hold to what was stored.
+    is_cast: bool,
+}
+
+/// The snapshot behind a table that [`Catalog::table`](super::Catalog::table) made.
+pub fn snapshot_of(provider: &dyn Any) -> Option<Arc<Snapshot>> {
+    provider.downcast_ref::<SnapshotTable>().map(|table| Arc::clone(table.snapshot()))
+}
+
+/// A piece of a [`RawScan`].
+#[derive(Debug, Clone)]
+pub struct Piece {
     part: usize,
-    scan: Option<PartScan>,
+    slice: RowGroupSlice,
+}
+
+impl Piece {
+    /// About how many bytes it is when it is decoded.
+    pub fn bytes(&self) -> u64 {
+        self.slice.bytes
+    }
+
+    /// The rows of their row group.
+    pub fn slice(&self) -> &RowGroupSlice {
+        &self.slice
+    }
 }
 
 impl RawScan {
-    /// A scan that stands before the first row.
+    /// A scan of all columns.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        let plain = Arc::new(decodable(&snapshot.dataset.schema));
-        Self { snapshot, plain, part: 0, scan: None }
+        let schema = Arc::clone(&snapshot.dataset.schema);
+        let columns = (0..schema.fields().len()).collect();
+        let decoded = Arc::new(decodable(&schema));
+        let file_schema = Arc::new(decodable(&snapshot.dataset.file_schema));
+        Self { snapshot, columns, schema, decoded, file_schema, limit: u64::MAX, is_cast: false }
     }
 
-    /// The schema that was stored.
+    /// A scan of some columns, of `limit` rows at most, for an output of `schema`: the same columns, in
+    /// other types where the rules of the edge want it.
+    pub fn of_columns(
+        snapshot: Arc<Snapshot>,
+        columns: Vec<usize>,
+        limit: Option<usize>,
+        schema: SchemaRef,
+    ) -> Self {
+        let dataset = &snapshot.dataset;
+        let mut stored = decodable(&dataset.schema);
+        let plain = without_views(&stored);
+        // Strings are decoded as what they are to become; for all else there is a cast.
+        let wanted = columns.iter().zip(schema.fields());
+        let becomes_plain = |(column, field): (&usize, &Arc<Field>)| {
+            (field.data_type() == plain.field(*column).data_type()).then_some(*column)
+        };
+        let becoming: Vec<usize> = wanted.filter_map(becomes_plain).collect();
+        let fields = stored.fields().iter().enumerate().map(|(column, field)| {
+            if becoming.contains(&column) { Arc::clone(&plain.fields()[column]) } else { Arc::clone(field) }
+        });
+        stored = Schema::new_with_metadata(fields.collect::<Vec<_>>(), stored.metadata().clone());
+        let output = columns.iter().zip(schema.fields());
+        let decoded: Vec<Field> = output
+            .map(|(column, field)| {
+                Field::clone(field).with_data_type(stored.field(*column).data_type().clone())
+            })
+            .collect();
+        let in_files = dataset.file_schema.fields().len();
+        let file_schema = Arc::new(Schema::new(stored.fields()[..in_files].to_vec()));
+        let limit = limit.map_or(u64::MAX, |limit| limit as u64);
+        let decoded = Arc::new(Schema::new(decoded));
+        let is_cast = decoded != schema;
+        Self { snapshot, columns, schema, decoded, file_schema, limit, is_cast }
+    }
+
+    /// The schema of the stream.
     pub fn schema(&self) -> &SchemaRef {
-        &self.snapshot.dataset.schema
+        &self.schema
     }
 
-    /// The next batch, or `None` after the last.
+    /// Rows, exactly.
+    pub fn rows(&self) -> u64 {
+        self.snapshot.dataset.rows().min(self.limit)
+    }
+
+    /// The rows in order, in pieces of about `target` bytes.
+    pub fn pieces(&self, target: u64) -> Vec<Piece> {
+        let parts = self.snapshot.dataset.parts.iter().enumerate();
+        let pieces = parts.flat_map(|(part, file)| {
+            let slices = slices(&file.footer, &self.projection(part), target).into_iter();
+            slices.map(move |slice| Piece { part, slice })
+        });
+        let mut left = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let within = pieces.map_while(|mut piece| {
+            let rows = &mut piece.slice.rows;
+            rows.end = rows.end.min(rows.start.saturating_add(left));
+            left -= rows.len();
+            (rows.start < rows.end).then_some(piece)
+        });
+        within.collect()
+    }
+
+    /// Prepares to read a piece in batches of about `batch_bytes`.
+    pub fn open(self: &Arc<Self>, piece: &Piece, batch_bytes: u64) -> Result<PieceScan> {
+        let file = self.snapshot.files.get(piece.part).cloned();
+        let file = file.ok_or_else(|| Error::internal("a piece of another dataset"))?;
+        let footer = &self.snapshot.dataset.parts[piece.part].footer;
+        let scan = SliceScan::open(file, footer, &self.projection(piece.part), &piece.slice, batch_bytes)?;
+        Ok(PieceScan { raw: Arc::clone(self), part: piece.part, scan })
+    }
+
+    /// The state of the file that a piece is read from.
+    pub fn stat(&self, piece: &Piece) -> &FileStat {
+        self.snapshot.files[piece.part].stat()
+    }
+
+    /// Tells apart scans that make other batches of the same piece of a file.
+    pub fn shape(&self) -> [u8; 32] {
+        let values: Vec<_> =
+            self.snapshot.dataset.parts.iter().map(|part| (&part.path, &part.partition_values)).collect();
+        let values = if self.snapshot.dataset.partition_fields.is_empty() { Vec::new() } else { values };
+        let text =
+            format!("{:?} {:?} {:?} {values:?}", self.columns, self.schema.fields(), self.decoded.fields());
+        Sha256::digest(text.as_bytes()).into()
+    }
+
+    /// What to read of a part: its own columns, by name.
+    fn projection(&self, part: usize) -> Projection {
+        let dataset = &self.snapshot.dataset;
+        let stored = &dataset.parts[part].footer.schema;
+        let wanted = |column: &usize| {
+            let field = dataset.file_schema.fields().get(*column)?;
+            stored.index_of(field.name()).ok()
+        };
+        let mut columns: Vec<usize> = self.columns.iter().filter_map(wanted).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let fields = stored.fields().iter().map(|field| {
+            self.file_schema.field_with_name(field.name()).map_or_else(
+                |_| Arc::clone(field),
+                |decoded| {
+                    // Whether NULLs may be there is the file's to say.
+                    let nullable = field.is_nullable();
+                    Arc::new(
+                        Field::clone(field)
+                            .with_data_type(decoded.data_type().clone())
+                            .with_nullable(nullable),
+                    )
+                },
+            )
+        });
+        let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), stored.metadata().clone());
+        Projection { columns, schema: Arc::new(schema) }
+    }
+}
+
+/// The rows of a piece, batch after batch.
+pub struct PieceScan {
+    raw: Arc<RawScan>,
+    part: usize,
+    scan: SliceScan,
+}
+
+impl PieceScan {
+    /// The next batch, or `None` after the last. Blocks while it decodes.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let Some(file) = self.snapshot.files.get(self.part) else { return Ok(None) };
-            let scan = if let Some(scan) = &mut self.scan {
-                scan
-            } else {
-                let footer = &self.snapshot.dataset.parts[self.part].footer;
-                self.scan.insert(PartScan::open(file.clone(), footer)?)
-            };
-            match scan.next_batch()? {
+            match self.scan.next_batch()? {
                 Some(batch) if batch.num_rows() > 0 => return self.complete(&batch).map(Some),
                 Some(_) => {}
-                None => {
-                    self.scan = None;
-                    self.part += 1;
-                }
+                None => return Ok(None),
             }
         }
     }
@@ -56,26 +205,27 @@ impl RawScan {
     /// The batch of one file as the dataset has it: columns by name, NULL for those that this file
     /// lacks, and the partition columns.
     fn complete(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let dataset = &self.snapshot.dataset;
-        let rows = batch.num_rows();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.plain.fields().len());
-        let file_fields = &self.plain.fields()[..dataset.file_schema.fields().len()];
-        if batch.schema().fields()[..] == *file_fields {
-            columns.extend_from_slice(batch.columns());
-        } else {
-            columns.extend(file_fields.iter().map(|field| {
-                batch
-                    .column_by_name(field.name())
-                    .map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone)
-            }));
-        }
+        let raw = &self.raw;
+        let dataset = &raw.snapshot.dataset;
+        let (rows, in_files) = (batch.num_rows(), dataset.file_schema.fields().len());
         let internal =
             |error: &dyn std::fmt::Display| Error::internal(format!("completing a batch: {error}"));
-        for value in &dataset.parts[self.part].partition_values {
-            columns.push(value.to_array_of_size(rows).map_err(|error| internal(&error))?);
-        }
+        let column = |(column, field): (&usize, &Arc<Field>)| -> Result<ArrayRef> {
+            if let Some(partition) = column.checked_sub(in_files) {
+                let value = &dataset.parts[self.part].partition_values[partition];
+                return value.to_array_of_size(rows).map_err(|error| internal(&error));
+            }
+            let stored = batch.column_by_name(dataset.file_schema.field(*column).name());
+            Ok(stored.map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone))
+        };
+        let columns = raw.columns.iter().zip(raw.decoded.fields()).map(column).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.plain), columns, &options)
-            .map_err(|error| internal(&error))
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&raw.decoded), columns, &options);
+        let batch = batch.map_err(|error| internal(&error))?;
+        if raw.is_cast {
+            cast_batch(&batch, &raw.schema).map_err(|error| internal(&error))
+        } else {
+            Ok(batch)
+        }
     }
 }

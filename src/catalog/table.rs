@@ -56,6 +56,11 @@ impl SnapshotTable {
         Self { footers, schema: schema.into(), file_schema: file_schema.into(), snapshot }
     }
 
+    /// What the table shows.
+    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
     fn partition_names(&self) -> Vec<&str> {
         self.snapshot.dataset.partition_fields.iter().map(|field| field.name().as_str()).collect()
     }

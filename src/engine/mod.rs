@@ -10,6 +10,7 @@
 mod admission;
 mod bounded;
 mod change;
+mod columns;
 mod environment;
 mod error;
 mod gate;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::admission::Permit;
+use super::columns::StoredColumns;
 use super::environment::Environment;
 use super::gate;
 use super::interrupt::interruptible;
@@ -34,7 +35,7 @@ use super::scope::Scope;
 use super::session::Engine;
 use super::source::{Source, substrait};
 use super::statement::{StatementKind, kind, parameters, parse};
-use crate::catalog::QueryCatalog;
+use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A query that was planned on snapshots of its datasets and waits to run.
@@ -43,6 +44,8 @@ pub struct Query {
     plans: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
+    /// What it comes to, where that is no computation.
+    stored: Option<StoredColumns>,
     cancel: CancellationToken,
 }
 
@@ -224,9 +227,14 @@ impl Planner {
     pub(super) async fn physical(&self, logical: Vec<LogicalPlan>) -> Result<Query> {
         let mut plans = Vec::with_capacity(logical.len());
         let mut output: Option<Output> = None;
+        let mut stored = None;
         for logical in logical {
             gate::check_plan(&logical, &self.limits)?;
-            let plan = interruptible(self.state.create_physical_plan(&logical).await?, &self.cancel)?;
+            let optimized = self.state.optimize(&logical)?;
+            stored = StoredColumns::of(&optimized);
+            let plan =
+                self.state.query_planner().create_physical_plan(&optimized, self.state.as_ref()).await?;
+            let plan = interruptible(plan, &self.cancel)?;
             let this = Output::new(logical.schema().as_arrow(), &plan.schema(), self.scope.types);
             output = Some(match output {
                 Some(others) => others.with(&this)?,
@@ -235,7 +243,9 @@ impl Planner {
             plans.push(plan);
         }
         let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
-        Ok(Query { plans, context: self.state.task_ctx(), output, cancel: self.cancel.clone() })
+        // Several runs are no single scan.
+        let stored = stored.filter(|_| plans.len() == 1);
+        Ok(Query { plans, context: self.state.task_ctx(), output, stored, cancel: self.cancel.clone() })
     }
 
     async fn prepare(self, source: &Source) -> Result<Prepared> {
@@ -320,6 +330,12 @@ impl Query {
     /// the parameters had values holds for all values.
     fn nullable_as(self, shown: &LogicalPlan) -> Self {
         Self { output: self.output.nullable_as(shown.schema().as_arrow()), ..self }
+    }
+
+    /// The result as a scan that needs no engine, where it is no more than columns as they are stored.
+    pub fn raw_scan(&self) -> Option<RawScan> {
+        let StoredColumns { snapshot, columns, limit } = self.stored.clone()?;
+        Some(RawScan::of_columns(snapshot, columns, limit, Arc::clone(self.output.schema())))
     }
 
     /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll

@@ -186,7 +186,13 @@ impl Activity {
         }
     }
 
-    pub(super) fn count(&self, rows: usize, bytes: usize) {
+    /// Notes that rows are on their way.
+    pub fn run(&self) {
+        self.enter(State::Running);
+    }
+
+    /// Counts rows that it gave, and their bytes.
+    pub fn count(&self, rows: usize, bytes: usize) {
         self.entry.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.entry.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use tonic::Streaming;
 
 use super::flight::Handler;
 use super::receive::Receiver;
-use super::respond::Responses;
+use super::respond::{Responses, flight_data};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::{SqlQuery, Target};
@@ -50,7 +50,7 @@ impl Handler {
             let input = InputTable::table(schema, batches(receiver))?;
             environment.input = Some((INPUT.to_owned(), input));
         }
-        self.run_query(query, environment, client, rpc).await
+        self.run_query(query, environment, client, rpc).await.map(flight_data)
     }
 }
 

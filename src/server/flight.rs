@@ -11,8 +11,9 @@ use futures::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::actions::action_types;
+use super::download::Downloads;
 use super::flight_sql::{Functions, Statements};
-use super::respond::Responses;
+use super::respond::{Chunks, Responses, flight_data};
 use super::rpc::Rpc;
 use super::serve::ServerOptions;
 use super::session::{Client, Sessions, sessions_schema};
@@ -28,6 +29,7 @@ pub(super) struct Handler {
     pub(super) options: Arc<ServerOptions>,
     pub(super) sessions: Sessions,
     pub(super) statements: Statements,
+    pub(super) downloads: Downloads,
     /// For GetSqlInfo.
     pub(super) functions: Arc<Functions>,
 }
@@ -41,6 +43,7 @@ impl Handler {
         Self {
             sessions,
             statements: Statements::new(options.statements),
+            downloads: Downloads::new(options.downloads),
             functions: Arc::new(Functions::of(&engine)),
             engine,
             options: Arc::new(options),
@@ -53,6 +56,14 @@ impl Handler {
             Some(_) => offering(message, client),
             None => Response::new(message),
         }
+    }
+
+    /// What DoGet answers, in messages that are not yet copied together.
+    pub(super) async fn chunks(&self, request: Request<Ticket>) -> Result<Chunks, Status> {
+        let (rpc, client) = origin(&request)?;
+        let scope = self.sessions.environment(&client).scope;
+        let target = Target::of_ticket(&request.into_inner(), scope, self.engine.catalog()).await;
+        self.get(target.map_err(fail)?, &client, rpc).await.map_err(fail)
     }
 
     async fn target(&self, descriptor: &FlightDescriptor, client: &Client) -> Result<Target, Status> {
@@ -137,10 +148,7 @@ impl FlightService for Handler {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let (rpc, client) = origin(&request)?;
-        let scope = self.sessions.environment(&client).scope;
-        let target = Target::of_ticket(&request.into_inner(), scope, self.engine.catalog()).await;
-        self.get(target.map_err(fail)?, &client, rpc).await.map(Response::new).map_err(fail)
+        self.chunks(request).await.map(|chunks| Response::new(flight_data(chunks)))
     }
 
     async fn do_put(

@@ -1,89 +1,164 @@
-//! Batches to Flight messages.
+//! Batches to Flight messages, whose bodies share the memory of the arrays.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, Schema, SchemaRef, StringViewType};
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;
-use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
-use bytes::Bytes;
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder};
+use arrow_ipc::{CompressionType, MessageHeader};
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::storage::{cast_batch, decodable};
 
-/// No message is larger, unless a single row is: the receive limit that gRPC clients have by default.
+/// No message is larger for clients with gRPC's usual limit of 4 MiB, unless a single row is.
 pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// Room for the message's header and metadata below that limit.
 const BODY_LIMIT: usize = MAX_MESSAGE_BYTES - (256 << 10);
 /// What a message's body aims at.
 const BODY_TARGET: usize = 2 << 20;
 
+/// The same for clients on gRPC's C++ core, which take messages of any size. Each message is one block of
+/// the client's memory; a block of more than 32 MiB is mapped and unmapped each time by glibc, and one
+/// that is a little smaller makes glibc stop doing that for all others.
+const LARGE_BODY_LIMIT: usize = 31 << 20;
+const LARGE_BODY_TARGET: usize = 24 << 20;
+
+/// Pieces of a body that are smaller are copied together: each piece becomes an HTTP/2 frame.
+const COALESCED_BYTES: usize = 16 << 10;
+
+/// How large messages may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) enum MessageSize {
+    /// Below gRPC's default limit.
+    #[default]
+    Usual,
+    /// As large as is good for clients on gRPC's C++ core.
+    Large,
+}
+
+impl MessageSize {
+    /// Bytes of a body that are aimed at.
+    pub(super) fn target(self) -> usize {
+        match self {
+            Self::Usual => BODY_TARGET,
+            Self::Large => LARGE_BODY_TARGET,
+        }
+    }
+
+    fn limit(self) -> usize {
+        match self {
+            Self::Usual => BODY_LIMIT,
+            Self::Large => LARGE_BODY_LIMIT,
+        }
+    }
+}
+
+/// How a client wants its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Framing {
+    pub(super) size: MessageSize,
+    /// How the bodies of batches are compressed.
+    pub(super) compression: Option<CompressionType>,
+}
+
+/// A Flight message: the header of an IPC message, and its body in pieces.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    pub(super) header: Bytes,
+    pub(super) body: Vec<Bytes>,
+}
+
+impl Frame {
+    /// Bytes of the body.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// The message as one piece, which copies the body.
+    pub(super) fn to_flight_data(&self) -> FlightData {
+        let body = match self.body.as_slice() {
+            [piece] => piece.clone(),
+            pieces => pieces.concat().into(),
+        };
+        FlightData::new().with_data_header(self.header.clone()).with_data_body(body)
+    }
+}
+
+/// Messages that belong together, and the rows that they carry.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chunk {
+    pub(super) frames: Vec<Frame>,
+    pub(super) rows: u64,
+}
+
+impl Chunk {
+    /// Bytes that the messages hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.frames.iter().map(|frame| frame.header.len() + frame.body_bytes()).sum()
+    }
+
+    /// Puts the messages of `other` behind these.
+    pub(super) fn append(&mut self, other: Self) {
+        self.frames.extend(other.frames);
+        self.rows += other.rows;
+    }
+}
+
 /// Encodes the batches of one stream. The schema comes first; a dictionary is sent when it is first
 /// used and whenever it changed.
 pub(super) struct FrameEncoder {
-    generator: IpcDataGenerator,
-    tracker: DictionaryTracker,
-    context: IpcWriteContext,
-    options: IpcWriteOptions,
+    encoder: StreamEncoder,
+    size: MessageSize,
     schema: SchemaRef,
-    /// The schema that batches are cut in, where it is not the stream's: views drag along the whole
-    /// buffers that they point into, whatever the slice.
+    /// The schema that batches are cut in, where it is not the stream's.
     plain: Option<SchemaRef>,
+    /// Whether there are views, which drag along the whole buffers that they point into.
+    has_views: bool,
     /// Whether dictionaries are still to be sent: see [`finish`](FrameEncoder::finish).
     unopened: bool,
 }
 
-/// Messages that belong together, and the rows that they carry.
-#[derive(Debug, Default)]
-pub(super) struct Chunk {
-    pub(super) frames: Vec<FlightData>,
-    pub(super) rows: u64,
-}
-
 /// A batch as the messages of a stream, each encoded, for where a whole stream is one value.
 pub(super) fn pack(batch: &RecordBatch) -> Result<Vec<Bytes>> {
-    let (mut encoder, mut all) = FrameEncoder::new(&batch.schema());
-    all.frames.extend(encoder.encode(batch)?.frames);
-    all.frames.extend(encoder.finish()?.unwrap_or_default().frames);
-    Ok(all.frames.iter().map(|frame| frame.encode_to_vec().into()).collect())
+    let schema = batch.schema();
+    let mut encoder = FrameEncoder::new(&schema, Framing::default())?;
+    let mut all = opening(&schema);
+    all.append(encoder.encode(batch)?);
+    all.append(encoder.finish()?.unwrap_or_default());
+    Ok(all.frames.iter().map(|frame| frame.to_flight_data().encode_to_vec().into()).collect())
+}
+
+/// The message that opens a stream of `schema`.
+pub(super) fn opening(schema: &Schema) -> Chunk {
+    let mut tracker = DictionaryTracker::new(false);
+    let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+        schema,
+        &mut tracker,
+        &IpcWriteOptions::default(),
+    );
+    Chunk { frames: vec![Frame { header: encoded.ipc_message.into(), body: Vec::new() }], rows: 0 }
 }
 
 impl FrameEncoder {
-    /// An encoder, and the message that opens its stream.
-    pub(super) fn new(schema: &SchemaRef) -> (Self, Chunk) {
-        Self::with_options(schema, IpcWriteOptions::default())
-    }
-
-    /// The same with the bodies of batches compressed, where the client asked for it.
-    pub(super) fn compressed(
-        schema: &SchemaRef,
-        compression: Option<CompressionType>,
-    ) -> Result<(Self, Chunk)> {
-        let options = IpcWriteOptions::default().try_with_compression(compression);
-        let options = options.map_err(|error| unencodable(&error))?;
-        Ok(Self::with_options(schema, options))
-    }
-
-    fn with_options(schema: &SchemaRef, options: IpcWriteOptions) -> (Self, Chunk) {
-        let mut encoder = Self {
-            generator: IpcDataGenerator::default(),
-            tracker: DictionaryTracker::new(false),
-            context: IpcWriteContext::default(),
-            options,
+    /// An encoder for batches of `schema`, whose stream was [opened](opening) elsewhere.
+    pub(super) fn new(schema: &SchemaRef, framing: Framing) -> Result<Self> {
+        let options = IpcWriteOptions::default().try_with_compression(framing.compression);
+        let encoder = options.and_then(|options| StreamEncoder::try_new_with_options(schema, options));
+        let is_view = |field: &Arc<Field>| is_view(field.data_type());
+        Ok(Self {
+            encoder: encoder.map_err(|error| unencodable(&error))?,
+            size: framing.size,
             schema: Arc::clone(schema),
             plain: Some(decodable(schema)).filter(|plain| *plain != **schema).map(Arc::new),
+            has_views: schema.fields().iter().any(is_view),
             unopened: has_dictionaries(schema),
-        };
-        let schema = encoder.generator.schema_to_bytes_with_dictionary_tracker(
-            schema,
-            &mut encoder.tracker,
-            &encoder.options,
-        );
-        (encoder, Chunk { frames: vec![frame(schema)], rows: 0 })
+        })
     }
 
     /// What is to be sent after the last batch. Arrow C++ wants every dictionary of the schema before
@@ -106,8 +181,11 @@ impl FrameEncoder {
         let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
-        let bytes: usize = batch.columns().iter().map(|column| slice_bytes(column)).sum();
-        let pieces = bytes.div_ceil(BODY_TARGET).clamp(1, batch.num_rows().max(1));
+        let bytes: usize = batch.columns().iter().map(slice_bytes).sum();
+        // As few messages as stay below the target by a quarter: one that is a little larger is better
+        // than two halves.
+        let most = self.size.target() / 4 * 5;
+        let pieces = bytes.div_ceil(most).clamp(1, batch.num_rows().max(1));
         let rows = batch.num_rows().div_ceil(pieces).max(1);
         let mut offset = 0;
         while offset < batch.num_rows() {
@@ -121,24 +199,23 @@ impl FrameEncoder {
     /// Encodes a piece. Rows of very different sizes can make it too large: then its halves, unless it
     /// is hardly smaller than the `whole` that it is a half of, and cutting does not help.
     fn encode_piece(&mut self, piece: &RecordBatch, whole: usize, chunk: &mut Chunk) -> Result<()> {
-        let compact = self.plain.is_some().then(|| self.restore(piece)).transpose();
-        let compact = compact.map_err(|error| unencodable(&error))?;
-        let encoded = self.generator.encode(
-            compact.as_ref().unwrap_or(piece),
-            &mut self.tracker,
-            &self.options,
-            &mut self.context,
-        );
-        let (dictionaries, batch) = encoded.map_err(|error| unencodable(&error))?;
-        chunk.frames.extend(dictionaries.into_iter().map(frame));
-        let bytes = batch.arrow_data.len();
-        if bytes > BODY_LIMIT && piece.num_rows() > 1 && bytes < whole / 10 * 9 {
-            drop((batch, compact));
+        let restored = self.plain.is_some().then(|| self.restore(piece)).transpose();
+        let restored = restored.map_err(|error| unencodable(&error))?;
+        let compact = if self.has_views { compact_views(restored.as_ref().unwrap_or(piece))? } else { None };
+        let batch = compact.as_ref().or(restored.as_ref()).unwrap_or(piece);
+        let buffers = self.encoder.encode(batch).map_err(|error| unencodable(&error))?;
+        let mut frames = messages(buffers)?;
+        let rows = frames.pop().ok_or_else(|| Error::internal("a batch without a message"))?;
+        // The dictionaries, which count as sent from now on.
+        chunk.frames.extend(frames);
+        let bytes = rows.body_bytes();
+        if bytes > self.size.limit() && piece.num_rows() > 1 && bytes < whole / 10 * 9 {
+            drop((rows, compact, restored));
             let half = piece.num_rows() / 2;
             self.encode_piece(&piece.slice(0, half), bytes, chunk)?;
             return self.encode_piece(&piece.slice(half, piece.num_rows() - half), bytes, chunk);
         }
-        chunk.frames.push(frame(batch));
+        chunk.frames.push(rows);
         Ok(())
     }
 
@@ -151,6 +228,91 @@ impl FrameEncoder {
     }
 }
 
+/// The messages of an encapsulated IPC stream (Arrow's "Columnar format", serialization), but for its
+/// schema: Flight carries header and body apart.
+fn messages(buffers: Vec<Buffer>) -> Result<Vec<Frame>> {
+    let damaged = || Error::internal("the IPC encoder's output is not what was expected");
+    let mut buffers = buffers.into_iter().filter(|buffer| !buffer.is_empty());
+    let mut frames = Vec::new();
+    while let Some(prefix) = buffers.next() {
+        // The continuation marker, and the header's length.
+        let length = prefix.as_slice().strip_prefix(&[0xff; 4]).and_then(|length| length.try_into().ok());
+        let length = u32::from_le_bytes(length.ok_or_else(damaged)?);
+        let header = take(&mut buffers, u64::from(length)).ok_or_else(damaged)?.concat();
+        let message = arrow_ipc::root_as_message(&header).map_err(|_| damaged())?;
+        let length = u64::try_from(message.bodyLength()).map_err(|_| damaged())?;
+        let is_schema = message.header_type() == MessageHeader::Schema;
+        let body = take(&mut buffers, length).ok_or_else(damaged)?;
+        if !is_schema {
+            frames.push(Frame { header: header.into(), body });
+        }
+    }
+    Ok(frames)
+}
+
+/// The next `length` bytes, small buffers copied together. `None` if no buffer ends there.
+fn take(buffers: &mut impl Iterator<Item = Buffer>, length: u64) -> Option<Vec<Bytes>> {
+    let (mut pieces, mut small, mut left) = (Vec::new(), BytesMut::new(), length);
+    while left > 0 {
+        let buffer = buffers.next()?;
+        left = left.checked_sub(buffer.len() as u64)?;
+        if buffer.len() < COALESCED_BYTES {
+            small.extend_from_slice(&buffer);
+            continue;
+        }
+        if !small.is_empty() {
+            pieces.push(small.split().freeze());
+        }
+        pieces.push(Bytes::from_owner(Shared(buffer)));
+    }
+    if !small.is_empty() {
+        pieces.push(small.freeze());
+    }
+    Some(pieces)
+}
+
+/// An array's buffer as the owner of bytes.
+struct Shared(Buffer);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn is_view(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
+}
+
+/// The batch with the strings of its views copied together, where the buffers that they point into hold
+/// much else; `None` where nothing is to be done.
+fn compact_views(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+    let compact = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8View => compact_view::<StringViewType>(column),
+        DataType::BinaryView => compact_view::<BinaryViewType>(column),
+        _ => None,
+    };
+    let compacted: Vec<Option<ArrayRef>> = batch.columns().iter().map(compact).collect();
+    if compacted.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let columns = compacted.into_iter().zip(batch.columns());
+    let columns = columns.map(|(compact, column)| compact.unwrap_or_else(|| Arc::clone(column))).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options);
+    batch.map(Some).map_err(|error| unencodable(&error))
+}
+
+fn compact_view<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
+    let views = column.as_byte_view::<T>();
+    let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
+    if held <= COALESCED_BYTES {
+        return None;
+    }
+    let used = views.total_buffer_bytes_used();
+    (held > used + used / 4).then(|| Arc::new(views.gc()) as ArrayRef)
+}
+
 fn unencodable(error: &ArrowError) -> Error {
     Error::internal(format!("cannot encode a batch: {error}"))
 }
@@ -160,12 +322,15 @@ fn has_dictionaries(schema: &Schema) -> bool {
     schema.flattened_fields().iter().any(dictionary)
 }
 
-fn slice_bytes(column: &dyn Array) -> usize {
-    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-}
-
-fn frame(encoded: EncodedData) -> FlightData {
-    FlightData::new().with_data_header(encoded.ipc_message).with_data_body(encoded.arrow_data)
+/// Bytes that the rows of a column take in a message.
+fn slice_bytes(column: &ArrayRef) -> usize {
+    let strings = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        _ => 0,
+    };
+    let rest = column.to_data().get_slice_memory_size();
+    strings + rest.unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 #[cfg(test)]
@@ -177,13 +342,15 @@ mod tests {
     use crate::server::receive::Decoder;
 
     fn round_trip(batches: &[RecordBatch]) -> (Vec<FlightData>, Vec<RecordBatch>) {
-        let (mut encoder, opening) = FrameEncoder::new(&batches[0].schema());
-        let mut frames = opening.frames;
+        let schema = batches[0].schema();
+        let mut encoder = FrameEncoder::new(&schema, Framing::default()).unwrap();
+        let mut all = opening(&schema);
         for batch in batches {
             let chunk = encoder.encode(batch).unwrap();
             assert_eq!(chunk.rows, batch.num_rows() as u64);
-            frames.extend(chunk.frames);
+            all.append(chunk);
         }
+        let frames: Vec<_> = all.frames.iter().map(Frame::to_flight_data).collect();
         let mut decoder = Decoder::new(&frames[0]).unwrap();
         let decoded = frames[1..].iter().filter_map(|frame| decoder.decode(frame).unwrap()).collect();
         (frames, decoded)

@@ -2,29 +2,23 @@
 
 use std::sync::Arc;
 
-use arrow_flight::FlightData;
-use arrow_ipc::CompressionType;
 use futures::{Stream, StreamExt};
+use tokio::runtime::Handle;
 
 use super::flight::Handler;
-use super::frames::{Chunk, FrameEncoder};
-use super::respond::{Responses, Work, stream_chunks};
+use super::frames::{Chunk, FrameEncoder, Framing, opening};
+use super::respond::{Chunks, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::{SqlQuery, Target, check_schema_digest};
 use crate::catalog::{DatasetRef, RawScan};
-use crate::engine::{Environment, Query, QueryStream};
+use crate::engine::{Activity, Environment, Permit, Query, QueryStream};
 use crate::error::Result;
 use crate::storage::blocking;
 
 impl Handler {
     /// The stream of what a ticket asks for.
-    pub(super) async fn get(
-        &self,
-        target: Target,
-        client: &Client,
-        rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
+    pub(super) async fn get(&self, target: Target, client: &Client, rpc: Rpc) -> Result<Chunks> {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => self.get_dataset(dataset, client, rpc).await,
@@ -34,25 +28,14 @@ impl Handler {
         }
     }
 
-    async fn get_dataset(
-        &self,
-        dataset: DatasetRef,
-        client: &Client,
-        rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
+    async fn get_dataset(&self, dataset: DatasetRef, client: &Client, rpc: Rpc) -> Result<Chunks> {
         let catalog = Arc::clone(self.engine.catalog());
         let snapshot = blocking(move || catalog.snapshot(&dataset)).await?;
-        let scan = RawScan::new(Arc::new(snapshot));
-        let chunks = raw_chunks(scan, client.compression)?;
+        let chunks = self.downloads.stream(RawScan::new(Arc::new(snapshot)), client.framing)?;
         Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
     }
 
-    pub(super) async fn get_query(
-        &self,
-        query: SqlQuery,
-        client: &Client,
-        rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
+    pub(super) async fn get_query(&self, query: SqlQuery, client: &Client, rpc: Rpc) -> Result<Chunks> {
         query.check_expiry()?;
         let environment = self.environment(&query, client);
         self.run_query(query, environment, client, rpc).await
@@ -70,7 +53,7 @@ impl Handler {
         environment: Environment,
         client: &Client,
         rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
+    ) -> Result<Chunks> {
         let deadline = rpc.deadline(self.options.query_timeout);
         let id = if query.id.is_empty() { rpc.id() } else { &query.id };
         let activity = Arc::new(self.engine.begin(id, &client.user, &query.source.to_string())?);
@@ -79,13 +62,18 @@ impl Handler {
             let SqlQuery { source, bound, schema_digest, .. } = query;
             let planned = self.engine.plan_for(&activity, &source, &environment, bound, deadline).await?;
             check_schema_digest(schema_digest.as_deref(), &planned.schema_digest())?;
-            let guard = planned.cancel_guard();
-            Ok((self.engine.run(planned, Arc::clone(&activity), permit, deadline).await?, guard))
+            let (guard, stopped) = (planned.cancel_guard(), activity.token().clone());
+            if let Some(scan) = planned.raw_scan() {
+                activity.run();
+                let chunks = self.downloads.stream(scan, client.framing)?;
+                let work = Work::query(Handle::current(), deadline, guard, stopped);
+                return Ok((watched(chunks, Arc::clone(&activity), permit).boxed(), work));
+            }
+            let stream = self.engine.run(planned, Arc::clone(&activity), permit, deadline).await?;
+            let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
+            Ok((query_chunks(stream, client.framing)?.boxed(), work))
         };
-        let (stream, guard) = started.await.inspect_err(|error| activity.end(Some(error)))?;
-        let stopped = activity.token().clone();
-        let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
-        let chunks = query_chunks(stream, client.compression)?;
+        let (chunks, work) = started.await.inspect_err(|error| activity.end(Some(error)))?;
         Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, work))
     }
 
@@ -99,32 +87,37 @@ impl Handler {
     }
 }
 
-/// The messages of a raw stream. Each batch is decoded and encoded on a thread for blocking work,
-/// which is free again while the client takes its time.
-fn raw_chunks(
-    scan: RawScan,
-    compression: Option<CompressionType>,
-) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
-    let schema = Arc::clone(scan.schema());
-    let (encoder, opening) = FrameEncoder::compressed(&schema, compression)?;
-    let rest = futures::stream::try_unfold((scan, encoder), |(mut scan, mut encoder)| {
-        blocking(move || {
-            let chunk = match scan.next_batch()? {
-                Some(batch) => Some(encoder.encode(&batch)?),
-                None => encoder.finish()?,
-            };
-            Ok(chunk.map(|chunk| (chunk, (scan, encoder))))
-        })
-    });
-    Ok(futures::stream::iter([Ok(opening)]).chain(rest))
+/// The messages of a query that needs no engine, counted as what `activity` gives. The query's place is
+/// free again at their end.
+fn watched(
+    chunks: impl Stream<Item = Result<Chunk>> + Send + 'static,
+    activity: Arc<Activity>,
+    permit: Permit,
+) -> impl Stream<Item = Result<Chunk>> + Send {
+    let running = Some((chunks.boxed(), activity, permit));
+    futures::stream::unfold(running, |running| async {
+        let (mut chunks, activity, permit) = running?;
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                activity.count(usize::try_from(chunk.rows).unwrap_or(usize::MAX), chunk.bytes());
+                Some((Ok(chunk), Some((chunks, activity, permit))))
+            }
+            Some(Err(error)) => {
+                activity.end(Some(&error));
+                Some((Err(error), None))
+            }
+            None => {
+                activity.end(None);
+                None
+            }
+        }
+    })
 }
 
 /// The messages of a query's result.
-fn query_chunks(
-    stream: QueryStream,
-    compression: Option<CompressionType>,
-) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
-    let (encoder, opening) = FrameEncoder::compressed(stream.schema(), compression)?;
+fn query_chunks(stream: QueryStream, framing: Framing) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
+    let opening = opening(stream.schema());
+    let encoder = FrameEncoder::new(stream.schema(), framing)?;
     let rest = futures::stream::try_unfold((stream, encoder), |(mut stream, mut encoder)| async {
         let chunk = match stream.next().await.transpose()? {
             Some(batch) => Some(encoder.encode(&batch)?),

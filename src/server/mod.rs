@@ -4,7 +4,8 @@
 //! connection ── rpc (request id, span, deadline, body guard) ── flight (one method per RPC)
 //!    ── session (who asks, and what was set) ── descriptor or ticket read once into a Target
 //!    ── get | put | exchange | info | actions | flight_sql (a module for each family of commands)
-//!    ── frames (batches to messages) ── respond (bounded, joined, cancelled when the client is gone)
+//!    ── download (raw streams, decoded ahead), frame_cache ── frames (batches to messages)
+//!    ── respond (bounded, joined, cancelled when the client is gone) ── zero_copy (the body of DoGet)
 //! ```
 //!
 //! No method holds logic: it decodes, calls, encodes. What must not happen here: a response that ends
@@ -14,9 +15,11 @@
 mod actions;
 mod body;
 mod connection;
+mod download;
 mod exchange;
 mod flight;
 mod flight_sql;
+mod frame_cache;
 mod frames;
 mod get;
 mod handshake;
@@ -29,7 +32,9 @@ mod serve;
 mod session;
 mod status;
 mod target;
+mod zero_copy;
 
+pub use download::DownloadOptions;
 pub use flight_sql::StatementsOptions;
 pub use serve::{Server, ServerOptions};
 pub use session::SessionOptions;

@@ -21,8 +21,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// A response's stream.
 pub(super) type Responses<T> = BoxStream<'static, Result<T, Status>>;
 
-/// Messages that wait for the client besides the one that is being sent.
-const READ_AHEAD: usize = 2;
+/// A response's stream of Flight messages.
+pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
+
+/// Chunks that wait for the client besides the one that is being sent.
+const READ_AHEAD: usize = 1;
 
 /// What travels from the producing task to the response.
 enum Item {
@@ -69,7 +72,7 @@ pub(super) fn stream_chunks(
     rpc: Rpc,
     patience: Duration,
     work: Work,
-) -> Responses<FlightData> {
+) -> Chunks {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let span = rpc.span().clone();
     work.runtime.spawn(produce(chunks, sender, patience).instrument(span));
@@ -82,19 +85,26 @@ pub(super) fn stream_chunks(
             match listening.next().await {
                 Ok(Some(chunk)) => {
                     rpc.count_rows(chunk.rows);
-                    Some((Ok(chunk.frames), Some(listening)))
+                    Some((Ok(chunk), Some(listening)))
                 }
                 Ok(None) => None,
                 Err(error) => Some((Err(status(&error)), None)),
             }
         }
     });
-    items
-        .flat_map(|frames: Result<Vec<FlightData>, Status>| match frames {
-            Ok(frames) => futures::stream::iter(frames).map(Ok).boxed(),
-            Err(status) => futures::stream::once(async { Err(status) }).boxed(),
-        })
-        .boxed()
+    items.boxed()
+}
+
+/// The messages of `chunks` for tonic's own encoder, which copies them.
+pub(super) fn flight_data(chunks: Chunks) -> Responses<FlightData> {
+    let messages = chunks.flat_map(|chunk| {
+        let messages: Vec<_> = match chunk {
+            Ok(chunk) => chunk.frames.iter().map(|frame| Ok(frame.to_flight_data())).collect(),
+            Err(status) => vec![Err(status)],
+        };
+        futures::stream::iter(messages)
+    });
+    messages.boxed()
 }
 
 /// The response's end of the channel.
@@ -169,7 +179,7 @@ mod tests {
     use crate::server::rpc::Rpc;
 
     fn chunk() -> Chunk {
-        Chunk { frames: vec![FlightData::new()], rows: 1 }
+        Chunk { frames: Vec::new(), rows: 1 }
     }
 
     async fn outcome(chunks: impl Stream<Item = Result<Chunk>> + Send + 'static) -> Vec<bool> {

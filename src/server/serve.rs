@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 use tonic_health::ServingStatus;
 
 use super::connection::accept;
+use super::download::DownloadOptions;
 use super::flight::Handler;
 use super::flight_sql::StatementsOptions;
 use super::rpc::RpcLayer;
 use super::session::SessionOptions;
+use super::zero_copy::ZeroCopy;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +38,10 @@ pub struct ServerOptions {
     pub max_streams: u32,
     /// How long a query's ticket can be redeemed.
     pub ticket_lifetime: Duration,
+    /// Whether DoGet sends arrays without copying them.
+    pub zero_copy: bool,
+    /// The settings of raw streams.
+    pub downloads: DownloadOptions,
     /// The limits of sessions.
     pub sessions: SessionOptions,
     /// The limits of prepared statements.
@@ -72,8 +78,7 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FlightServiceServer<Handler>>().await;
         let sessions = self.handler.sessions.clone();
-        let flight =
-            FlightServiceServer::new(self.handler).max_decoding_message_size(options.max_message_bytes);
+        let flight = ZeroCopy::new(self.handler, options.max_message_bytes, options.zero_copy);
         let (draining, drained) = oneshot::channel();
         let stop = async move {
             shutdown.await;

@@ -20,6 +20,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use uuid::Uuid;
 
 use super::connection::{ConnectionId, Peer};
+use super::frames::{Framing, MessageSize};
 use super::handshake::{TOKEN, user};
 use crate::engine::{Environment, Scope, TemporaryTables, TypeProfile, time_field, times};
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// The name of the cookie that the Flight specification suggests.
 const COOKIE: &str = "arrow_flight_session_id";
+
+/// How the user agents of gRPC's C++ core begin: those of pyarrow, R and C++ itself.
+const CPP_CORE: &str = "grpc-c++";
 
 /// The limits of sessions.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +110,8 @@ pub(super) struct Client {
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
     types: Option<TypeProfile>,
-    /// How the client wants message bodies compressed: the header `x-airstrip-compression`.
-    pub(super) compression: Option<CompressionType>,
+    /// How the client wants its messages: the header `x-airstrip-compression`, and what it is.
+    pub(super) framing: Framing,
 }
 
 impl Client {
@@ -137,7 +141,11 @@ impl Client {
             (None, None) => (SessionKey::Cookie(connection.to_string()), false),
         };
         let user = user(metadata).unwrap_or_else(|| "anonymous".to_owned());
-        Ok(Self { key, has_key, user, types, compression })
+        let size = match text("user-agent") {
+            Some(agent) if agent.starts_with(CPP_CORE) => MessageSize::Large,
+            _ => MessageSize::Usual,
+        };
+        Ok(Self { key, has_key, user, types, framing: Framing { size, compression } })
     }
 
     /// The client of a request.

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// Two stats with the same identity (device, inode, size, mtime) are taken for the same bytes. Our
 /// own uploads set a fresh mtime in nanoseconds before they are published, so a reused inode never
 /// looks like its predecessor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileStat {
     /// Device, inode, size in bytes and mtime in nanoseconds since the epoch.
     pub identity: FileIdentity,

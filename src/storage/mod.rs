@@ -17,11 +17,11 @@ mod staging;
 mod types;
 
 pub use area::Area;
-pub use file::{FileStat, HeldFile};
+pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
-pub use scan::PartScan;
+pub use scan::{Projection, RowGroupSlice, SliceScan, slices};
 pub use staging::{Codec, StagedFile, StagingOptions, check_storable};
 pub use types::{cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};
 

@@ -1,44 +1,123 @@
-//! Decoding the rows of one Parquet file, in order.
+//! Decoding the rows of one Parquet file, a row group or a part of one at a time.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection, RowSelector,
 };
-
+use parquet::basic::Type;
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::file::HeldFile;
 use super::footer::Footer;
-use super::types::decodable;
 use crate::error::{Error, Result, contain};
 
-/// A batch aims at this many bytes of Arrow data, which is what a message aims at too.
-const BATCH_BYTES: u64 = 2 << 20;
-const MAX_BATCH_ROWS: u64 = 65_536;
+/// Rows of one row group of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowGroupSlice {
+    /// The row group's number.
+    pub row_group: usize,
+    /// The rows, counted from the row group's first.
+    pub rows: Range<usize>,
+    /// About how many bytes they are when they are decoded.
+    pub bytes: u64,
+}
 
-/// The rows of a file, batch after batch, in the types of [`decodable`]: where the stored ones are
-/// others, whoever needs them casts at the end.
-pub struct PartScan {
+/// What to read of a file, and as what.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    /// The file's columns (its top-level fields) that are read, ascending.
+    pub columns: Vec<usize>,
+    /// The types that the file's columns are decoded as.
+    pub schema: SchemaRef,
+}
+
+impl Projection {
+    fn mask(&self, footer: &Footer) -> ProjectionMask {
+        let descriptor = footer.metadata.file_metadata().schema_descr();
+        ProjectionMask::roots(descriptor, self.columns.iter().copied())
+    }
+}
+
+/// The rows of a file in slices of about `target` bytes: row groups, and parts of those that are larger
+/// and can be entered in the middle.
+pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowGroupSlice> {
+    let mask = projection.mask(footer);
+    let columns = footer.metadata.file_metadata().schema_descr().columns();
+    // To find a row of a repeated column all those before it have to be decoded.
+    let can_skip = columns
+        .iter()
+        .enumerate()
+        .all(|(leaf, column)| !mask.leaf_included(leaf) || column.max_rep_level() == 0);
+    let mut slices = Vec::new();
+    for (row_group, group) in footer.metadata.row_groups().iter().enumerate() {
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        let bytes = decoded_bytes(group, &projection.schema, &mask);
+        // What is a little larger stays whole.
+        let pieces = if can_skip { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
+        let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).clamp(1, rows.max(1));
+        let length = rows.div_ceil(pieces);
+        let share = bytes / pieces as u64;
+        slices.extend((0..rows).step_by(length.max(1)).map(|start| RowGroupSlice {
+            row_group,
+            rows: start..rows.min(start + length),
+            bytes: share,
+        }));
+    }
+    slices
+}
+
+/// Bytes of a row group when it is decoded, as far as the footer tells: a dictionary can hide what its
+/// values take, but not from the size statistics that newer writers add.
+fn decoded_bytes(group: &RowGroupMetaData, schema: &Schema, mask: &ProjectionMask) -> u64 {
+    let descriptor = group.schema_descr();
+    let leaf = |leaf: usize| {
+        let column = group.column(leaf);
+        let values = u64::try_from(column.num_values()).unwrap_or(0);
+        if column.column_type() == Type::BYTE_ARRAY {
+            let bytes = column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0));
+            return values * 16 + u64::try_from(bytes).unwrap_or(0);
+        }
+        let root = schema.fields().get(descriptor.get_column_root_idx(leaf));
+        values * root.and_then(|field| field.data_type().primitive_width()).unwrap_or(16) as u64
+    };
+    (0..group.num_columns()).filter(|index| mask.leaf_included(*index)).map(leaf).sum()
+}
+
+/// The rows of a slice, batch after batch.
+pub struct SliceScan {
     file: HeldFile,
     reader: ParquetRecordBatchReader,
 }
 
-impl PartScan {
-    /// Prepares to read all rows of `file`.
-    pub fn open(file: HeldFile, footer: &Footer) -> Result<Self> {
-        let schema = Arc::clone(&footer.schema);
-        let decoded = decodable(&schema);
+impl SliceScan {
+    /// Prepares to read a slice of `file` in batches of about `batch_bytes`.
+    pub fn open(
+        file: HeldFile,
+        footer: &Footer,
+        projection: &Projection,
+        slice: &RowGroupSlice,
+        batch_bytes: u64,
+    ) -> Result<Self> {
         let build = || {
             let mut options = ArrowReaderOptions::new();
-            if decoded != *schema {
-                options = options.with_schema(Arc::new(decoded));
+            if projection.schema != footer.schema {
+                options = options.with_schema(SchemaRef::clone(&projection.schema));
             }
-            let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer.metadata), options)?;
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
-                .with_batch_size(batch_rows(footer))
-                .build()
+            let metadata = ArrowReaderMetadata::try_new(footer.metadata.clone(), options)?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
+                .with_row_groups(vec![slice.row_group])
+                .with_projection(projection.mask(footer))
+                .with_batch_size(batch_rows(slice, batch_bytes));
+            let group_rows = footer.metadata.row_group(slice.row_group).num_rows();
+            match selection(slice, group_rows) {
+                Some(selection) => builder.with_row_selection(selection).build(),
+                None => builder.build(),
+            }
         };
         let built = contain(build).map_err(|text| damaged(&file, &text))?;
         let reader = built.map_err(|error| scan_error(&file, error))?;
@@ -57,24 +136,23 @@ impl PartScan {
     }
 }
 
-/// Rows for a batch of the size that is aimed at, judged by the row group with the largest rows.
-fn batch_rows(footer: &Footer) -> usize {
-    let widest = footer.metadata.row_groups().iter().map(row_bytes).max().unwrap_or(0);
-    // Encoded bytes understate decoded ones: take fixed widths as a floor.
-    let width = footer.schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(16));
-    let row_bytes = widest.max(width.sum::<usize>() as u64).max(1);
-    usize::try_from((BATCH_BYTES / row_bytes).clamp(64, MAX_BATCH_ROWS)).unwrap_or(8192)
+/// The selection of a slice's rows; `None` for a whole row group.
+fn selection(slice: &RowGroupSlice, group_rows: i64) -> Option<RowSelection> {
+    let Range { start, end } = slice.rows;
+    if start == 0 && i64::try_from(end) == Ok(group_rows) {
+        return None;
+    }
+    Some(vec![RowSelector::skip(start), RowSelector::select(end - start)].into())
 }
 
-/// Decoded bytes of a row, as far as the footer tells: a dictionary can hide what its values take, but
-/// not from the size statistics that newer writers add.
-fn row_bytes(group: &RowGroupMetaData) -> u64 {
-    let bytes = group
-        .columns()
-        .iter()
-        .map(|column| column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0)));
-    let bytes = u64::try_from(bytes.sum::<i64>()).unwrap_or(0);
-    bytes / u64::try_from(group.num_rows()).unwrap_or(1).max(1)
+/// Rows for a batch of the size that is aimed at: the whole slice where that is about as large.
+fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
+    let rows = slice.rows.len().max(1);
+    if slice.bytes <= batch_bytes / 4 * 5 {
+        return rows;
+    }
+    let row_bytes = (slice.bytes / rows as u64).max(1);
+    usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(64, rows.max(64))
 }
 
 fn damaged(file: &HeldFile, why: &str) -> Error {

@@ -48,17 +48,25 @@ fn rewrite_schema(schema: &Schema, rewrite: &impl Fn(&DataType) -> Option<DataTy
 
 /// `schema` with views replaced by the plain types that hold the same values.
 pub fn without_views(schema: &Schema) -> Schema {
-    let plain = |data_type: &DataType| match data_type {
+    rewrite_schema(schema, &plain)
+}
+
+fn plain(data_type: &DataType) -> Option<DataType> {
+    match data_type {
         DataType::Utf8View => Some(DataType::Utf8),
         DataType::BinaryView => Some(DataType::Binary),
         _ => None,
-    };
-    rewrite_schema(schema, &plain)
+    }
 }
 
 /// `schema` as Parquet can hold it: dictionaries of fixed-size binary become the values, since the
 /// writer stores wrong bytes for them and the reader cannot build them. [`cast_batch`] leads both ways.
 pub fn storable(schema: &Schema) -> Schema {
+    let fields: Vec<_> = schema.fields().iter().map(storable_field).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+fn storable_field(field: &FieldRef) -> FieldRef {
     let plain = |data_type: &DataType| match data_type {
         DataType::Dictionary(_, value) if matches!(**value, DataType::FixedSizeBinary(_)) => {
             Some(value.as_ref().clone())
@@ -72,13 +80,18 @@ pub fn storable(schema: &Schema) -> Schema {
         }
         _ => None,
     };
-    rewrite_schema(schema, &plain)
+    rewrite_field(field, &plain)
 }
 
-/// `schema` as Parquet's reader should decode it: what is stored, with views as plain strings. Decoded
-/// as views, each batch would carry the whole pages that its views point into.
+/// `schema` as Parquet's reader should decode it: what is stored, with views inside of other types as
+/// plain strings. Whoever passes rows on compacts views where each batch would carry along the whole pages
+/// that its views point into, which is simple only at the top.
 pub fn decodable(schema: &Schema) -> Schema {
-    without_views(&storable(schema))
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View | DataType::BinaryView => Arc::clone(field),
+        _ => rewrite_field(&storable_field(field), &plain),
+    });
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 /// `schema` as an encapsulated IPC message, which is what FlightInfo.schema holds.

@@ -22,7 +22,7 @@ mod types;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, ProstMessageExt, SubstraitPlan};
-use arrow_flight::{FlightData, FlightDescriptor, FlightInfo, PutResult, Ticket};
+use arrow_flight::{FlightDescriptor, FlightInfo, PutResult, Ticket};
 use bytes::Bytes;
 use prost::Message;
 
@@ -32,9 +32,9 @@ pub use prepared::StatementsOptions;
 pub(super) use sql_info::Functions;
 
 use super::flight::Handler;
-use super::frames::FrameEncoder;
+use super::frames::{FrameEncoder, Framing, opening};
 use super::receive::Receiver;
-use super::respond::{Responses, Work, stream_chunks};
+use super::respond::{Chunks, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::SqlQuery;
@@ -114,12 +114,7 @@ impl Handler {
     }
 
     /// The result of a command that is a ticket.
-    pub(super) async fn command_get(
-        &self,
-        command: Command,
-        client: &Client,
-        rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
+    pub(super) async fn command_get(&self, command: Command, client: &Client, rpc: Rpc) -> Result<Chunks> {
         rpc.about(name(&command));
         let sql = match &command {
             // Our own tickets are another message; these are what some clients make up themselves.
@@ -173,9 +168,9 @@ impl Handler {
         schema: &SchemaRef,
         batches: &[RecordBatch],
         rpc: Rpc,
-    ) -> Result<Responses<FlightData>> {
-        let (mut encoder, opening) = FrameEncoder::new(schema);
-        let mut chunks = vec![opening];
+    ) -> Result<Chunks> {
+        let mut encoder = FrameEncoder::new(schema, Framing::default())?;
+        let mut chunks = vec![opening(schema)];
         for batch in batches {
             chunks.push(encoder.encode(batch)?);
         }

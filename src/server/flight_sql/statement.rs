@@ -4,11 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_flight::{FlightData, FlightDescriptor, FlightInfo};
+use arrow_flight::{FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 
 use super::super::flight::Handler;
-use super::super::respond::Responses;
+use super::super::respond::Chunks;
 use super::super::rpc::Rpc;
 use super::super::session::Client;
 use super::super::target::{SqlQuery, change_ticket};
@@ -112,7 +112,7 @@ impl Handler {
     }
 
     /// The result of a statement that was run when its FlightInfo was asked for.
-    pub(in crate::server) fn get_count(&self, rows: i64, rpc: Rpc) -> Result<Responses<FlightData>> {
+    pub(in crate::server) fn get_count(&self, rows: i64, rpc: Rpc) -> Result<Chunks> {
         let batch = RecordBatch::try_new(Arc::clone(&COUNT), vec![Arc::new(Int64Array::from(vec![rows]))]);
         let batch = batch.map_err(|error| Error::internal(format!("a count: {error}")))?;
         self.stream_batches(&COUNT, &[batch], rpc)

@@ -1,0 +1,60 @@
+//! Queries without computation: some columns of one dataset as they are stored.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
+
+use crate::catalog::{Snapshot, snapshot_of};
+
+/// Columns of a snapshot.
+#[derive(Debug, Clone)]
+pub(super) struct StoredColumns {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// By their place in the dataset's schema.
+    pub(super) columns: Vec<usize>,
+    /// The most rows.
+    pub(super) limit: Option<usize>,
+}
+
+impl StoredColumns {
+    /// What an optimised plan gives, if it is no more than that.
+    pub(super) fn of(plan: &LogicalPlan) -> Option<Self> {
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                let inner = Self::of(&projection.input)?;
+                let schema = projection.input.schema();
+                let column = |expr: &Expr| {
+                    let Expr::Column(column) = expr.clone().unalias() else { return None };
+                    inner.columns.get(schema.maybe_index_of_column(&column)?).copied()
+                };
+                let columns = projection.expr.iter().map(column).collect::<Option<_>>()?;
+                Some(Self { columns, ..inner })
+            }
+            LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
+            LogicalPlan::Limit(limit) => {
+                let inner = Self::of(&limit.input)?;
+                let (Ok(SkipType::Literal(0)), Ok(FetchType::Literal(fetch))) =
+                    (limit.get_skip_type(), limit.get_fetch_type())
+                else {
+                    return None;
+                };
+                Some(inner.limited(fetch))
+            }
+            LogicalPlan::TableScan(scan) if scan.filters.is_empty() => {
+                let provider = source_as_provider(&scan.source).ok()?;
+                let snapshot = snapshot_of(provider.as_ref() as &dyn Any)?;
+                let all = || (0..snapshot.dataset.schema.fields().len()).collect();
+                let columns = scan.projection.clone().unwrap_or_else(all);
+                Some(Self { snapshot, columns, limit: None }.limited(scan.fetch))
+            }
+            _ => None,
+        }
+    }
+
+    fn limited(self, fetch: Option<usize>) -> Self {
+        let limit = self.limit.into_iter().chain(fetch).min();
+        Self { limit, ..self }
+    }
+}

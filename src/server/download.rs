@@ -1,0 +1,187 @@
+//! Raw streams: pieces of a dataset that are decoded and encoded ahead of the client, several at once, and
+//! sent in order.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::frame_cache::{FrameCache, Lease, Made, PieceKey};
+use super::frames::{Chunk, FrameEncoder, Framing, opening};
+use crate::catalog::{Piece, PieceScan, RawScan};
+use crate::error::{Error, Result};
+use crate::storage::blocking;
+
+/// A piece that comes out larger than this is sent in several chunks.
+const CHUNK_BYTES: usize = 48 << 20;
+
+/// The settings of raw streams.
+#[derive(Debug, Clone, Copy)]
+pub struct DownloadOptions {
+    /// Bytes of encoded messages that are kept for the next reader; 0: none.
+    pub cache_bytes: u64,
+    /// Bytes that all downloads together may decode ahead of their clients.
+    pub ahead_bytes: u64,
+}
+
+/// What all raw streams share.
+#[derive(Debug, Clone)]
+pub(super) struct Downloads {
+    /// Pieces that are decoded at once, whoever they are for.
+    decoders: Arc<Semaphore>,
+    cores: usize,
+    cache: FrameCache,
+    running: Arc<AtomicU64>,
+    ahead_bytes: u64,
+}
+
+impl Downloads {
+    pub(super) fn new(options: DownloadOptions) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            decoders: Arc::new(Semaphore::new(cores)),
+            cores,
+            cache: FrameCache::new(options.cache_bytes),
+            running: Arc::default(),
+            ahead_bytes: options.ahead_bytes,
+        }
+    }
+
+    /// The messages of a scan.
+    pub(super) fn stream(
+        &self,
+        scan: RawScan,
+        framing: Framing,
+    ) -> Result<impl Stream<Item = Result<Chunk>> + Send + use<>> {
+        let scan = Arc::new(scan);
+        let first = opening(scan.schema());
+        let last = if scan.rows() == 0 { FrameEncoder::new(scan.schema(), framing)?.finish()? } else { None };
+        let pieces = scan.pieces(framing.size.target() as u64);
+        let running = Running::new(&self.running);
+        let ahead = self.ahead(&pieces);
+        let (downloads, shape) = (self.clone(), scan.shape());
+        let chunks = futures::stream::iter(pieces)
+            .map(move |piece| {
+                let _ = &running;
+                let key = PieceKey::new(&scan, shape, &piece, framing);
+                let job = Job { scan: Arc::clone(&scan), piece, framing };
+                let (downloads, span) = (downloads.clone(), tracing::Span::current());
+                // A task of its own, so that it goes on while others are sent.
+                AbortOnDropHandle::new(tokio::spawn(downloads.piece(key, job).instrument(span)))
+            })
+            .buffered(ahead)
+            .flat_map(|piece| match piece {
+                Ok(Ok(chunks)) => chunks,
+                Ok(Err(error)) => failed(error),
+                Err(join) => failed(Error::internal(format!("the task of a piece ended: {join}"))),
+            });
+        let ends = |chunk: Option<Chunk>| futures::stream::iter(chunk.map(Ok));
+        Ok(ends(Some(first)).chain(chunks).chain(ends(last)))
+    }
+
+    /// How many pieces one more download may be ahead: a share of what all may, and enough for all cores.
+    fn ahead(&self, pieces: &[Piece]) -> usize {
+        let largest = pieces.iter().map(Piece::bytes).max().unwrap_or(0).max(1);
+        let share = self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1);
+        usize::try_from(share / largest).unwrap_or(usize::MAX).clamp(1, self.cores + 1)
+    }
+
+    async fn piece(self, key: PieceKey, job: Job) -> Result<BoxStream<'static, Result<Chunk>>> {
+        let decoders = Arc::clone(&self.decoders);
+        let made = async {
+            Ok(match computed(&decoders, move || job.begin()).await? {
+                (chunk, None) => Made::Whole(chunk),
+                (chunk, Some(rest)) => Made::Begun(chunk, rest),
+            })
+        };
+        let (lease, rest) = self.cache.get(key, made).await?;
+        let rest = futures::stream::try_unfold(rest, move |rest| {
+            let decoders = Arc::clone(&decoders);
+            async move {
+                match rest {
+                    Some(rest) => computed(&decoders, move || rest.step()).await.map(Some),
+                    None => Ok(None),
+                }
+            }
+        });
+        // The lease is given back when the chunk after this one is asked for.
+        let first = futures::stream::unfold((lease, true), |(lease, is_new): (Lease, bool)| async move {
+            is_new.then(|| (Ok(Chunk::clone(&lease.chunk)), (lease, false)))
+        });
+        Ok(first.chain(rest).boxed())
+    }
+}
+
+fn failed(error: Error) -> BoxStream<'static, Result<Chunk>> {
+    futures::stream::once(async { Err(error) }).boxed()
+}
+
+/// Counts as a running download while it lives.
+struct Running(Arc<AtomicU64>);
+
+impl Running {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A piece to be made into messages.
+struct Job {
+    scan: Arc<RawScan>,
+    piece: Piece,
+    framing: Framing,
+}
+
+impl Job {
+    fn begin(self) -> Result<(Chunk, Option<Making>)> {
+        let rows = self.scan.open(&self.piece, self.framing.size.target() as u64)?;
+        let encoder = FrameEncoder::new(self.scan.schema(), self.framing)?;
+        Making { rows, encoder }.step()
+    }
+}
+
+/// A piece in the making.
+struct Making {
+    rows: PieceScan,
+    encoder: FrameEncoder,
+}
+
+impl Making {
+    /// The next messages, and what makes those after them.
+    fn step(mut self) -> Result<(Chunk, Option<Self>)> {
+        let mut chunk = Chunk::default();
+        while let Some(batch) = self.rows.next_batch()? {
+            chunk.append(self.encoder.encode(&batch)?);
+            if chunk.bytes() > CHUNK_BYTES {
+                return Ok((chunk, Some(self)));
+            }
+        }
+        Ok((chunk, None))
+    }
+}
+
+/// Does `work` on a thread for blocking work, in its turn.
+async fn computed<T: Send + 'static>(
+    decoders: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let turn = Arc::clone(decoders).acquire_owned().await;
+    blocking(move || {
+        // To its end, even if nobody waits for it any more.
+        let _turn = turn;
+        work()
+    })
+    .await
+}

@@ -1,0 +1,147 @@
+//! Encoded pieces of datasets that are read again and again, or by several clients at once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::frames::{Chunk, Framing};
+use crate::catalog::{Piece, RawScan};
+use crate::error::Result;
+use crate::storage::{FileStat, RowGroupSlice};
+
+/// Pieces that are remembered for having been read once.
+const REMEMBERED: usize = 1 << 16;
+
+/// What encoded messages follow from. An entry cannot be stale: a file whose bytes changed has another
+/// stat.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PieceKey {
+    stat: FileStat,
+    slice: RowGroupSlice,
+    shape: [u8; 32],
+    framing: Framing,
+}
+
+impl PieceKey {
+    /// The key of a piece of `scan`, whose [shape](RawScan::shape) is given.
+    pub(super) fn new(scan: &RawScan, shape: [u8; 32], piece: &Piece, framing: Framing) -> Self {
+        Self { stat: *scan.stat(piece), slice: piece.slice().clone(), shape, framing }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct ByMemory;
+
+impl Weighter<PieceKey, Arc<Chunk>> for ByMemory {
+    fn weight(&self, _: &PieceKey, chunk: &Arc<Chunk>) -> u64 {
+        chunk.bytes() as u64 + 1024
+    }
+}
+
+/// Messages within a budget of bytes. A piece gets in when it is read for the second time; while it is
+/// being made for one reader, others wait for that instead of making it again.
+#[derive(Debug, Clone)]
+pub(super) struct FrameCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// `None` where the budget is 0.
+    kept: Option<Cache<PieceKey, Arc<Chunk>, ByMemory>>,
+    seen: Cache<PieceKey, ()>,
+    /// Pieces that readers are at.
+    shared: Mutex<HashMap<PieceKey, Arc<Slot>>>,
+}
+
+/// The place of a piece that is being made or sent. Empty until it is made.
+type Slot = tokio::sync::Mutex<Option<Arc<Chunk>>>;
+
+/// A piece's messages. While this lives, those who ask for the piece share it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) chunk: Arc<Chunk>,
+    _reader: Option<Reader>,
+}
+
+/// Takes the piece's slot away when its last reader is through.
+#[derive(Debug)]
+struct Reader {
+    cache: Arc<Inner>,
+    key: PieceKey,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut shared = self.cache.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // The map's and this one's: nobody else can come by another while the map is locked.
+        if Arc::strong_count(&self.slot) == 2 {
+            shared.remove(&self.key);
+        }
+    }
+}
+
+/// What making a piece gave.
+pub(super) enum Made<R> {
+    /// All of it.
+    Whole(Chunk),
+    /// The beginning of what is too large to be kept, and what makes the rest.
+    Begun(Chunk, R),
+}
+
+impl FrameCache {
+    /// A cache of up to `budget` bytes; 0 switches it off.
+    pub(super) fn new(budget: u64) -> Self {
+        let estimated = usize::try_from(budget >> 20).unwrap_or(usize::MAX).clamp(16, 1 << 16);
+        let kept = (budget > 0).then(|| Cache::with_weighter(estimated, budget, ByMemory));
+        let inner = Inner { kept, seen: Cache::new(REMEMBERED), shared: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The messages of a piece: kept, shared, or made.
+    pub(super) async fn get<R>(
+        &self,
+        key: PieceKey,
+        make: impl Future<Output = Result<Made<R>>>,
+    ) -> Result<(Lease, Option<R>)> {
+        if let Some(chunk) = self.inner.kept.as_ref().and_then(|kept| kept.get(&key)) {
+            return Ok((Lease { chunk, _reader: None }, None));
+        }
+        let reader = self.reader(key);
+        let slot = Arc::clone(&reader.slot);
+        let mut place = slot.lock().await;
+        if let Some(chunk) = &*place {
+            let chunk = Arc::clone(chunk);
+            return Ok((Lease { chunk, _reader: Some(reader) }, None));
+        }
+        match make.await? {
+            Made::Whole(chunk) => {
+                let chunk = Arc::new(chunk);
+                *place = Some(Arc::clone(&chunk));
+                self.offer(&reader.key, &chunk);
+                Ok((Lease { chunk, _reader: Some(reader) }, None))
+            }
+            Made::Begun(chunk, rest) => Ok((Lease { chunk: Arc::new(chunk), _reader: None }, Some(rest))),
+        }
+    }
+
+    fn reader(&self, key: PieceKey) -> Reader {
+        let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = Arc::clone(shared.entry(key.clone()).or_default());
+        Reader { cache: Arc::clone(&self.inner), key, slot }
+    }
+
+    /// Keeps a piece if it was read before.
+    fn offer(&self, key: &PieceKey, chunk: &Arc<Chunk>) {
+        let Some(kept) = &self.inner.kept else { return };
+        if self.inner.seen.get(key).is_some() {
+            kept.insert(key.clone(), Arc::clone(chunk));
+        } else {
+            self.inner.seen.insert(key.clone(), ());
+        }
+    }
+}
