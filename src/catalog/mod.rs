@@ -12,6 +12,7 @@ mod partitions;
 mod provider;
 mod raw;
 mod registration;
+mod selectivity;
 mod store;
 mod table;
 mod view;

@@ -51,6 +51,12 @@ impl Piece {
         self.slice.bytes
     }
 
+    /// The first rows, about `bytes` of them, and the rest, where that is worth while.
+    pub fn split(&self, bytes: u64) -> Option<(Self, Self)> {
+        let (first, rest) = self.slice.split(bytes)?;
+        Some((Self { part: self.part, slice: first }, Self { part: self.part, slice: rest }))
+    }
+
     /// The rows of their row group.
     pub fn slice(&self) -> &RowGroupSlice {
         &self.slice

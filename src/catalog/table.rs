@@ -34,6 +34,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
+use super::selectivity::is_selective;
 use crate::error::{Error, Result};
 use crate::storage::{FooterCache, HeldFile, blocking, storable};
 
@@ -168,6 +169,7 @@ impl TableProvider for SnapshotTable {
             .build();
         let mut options = state.default_table_options().parquet;
         options.global = state.config_options().execution.parquet.clone();
+        options.global.pushdown_filters |= is_selective(filters, &self.schema, &statistics);
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::environment::{Environment, TemporaryTables};
+use super::gather::UNGATHERED;
 use super::output::TypeProfile;
 use super::query::Planner;
 use super::running::{Activity, State};
@@ -169,7 +170,7 @@ impl Engine {
         let schema = Arc::clone(query.schema());
         let replace = table.or_replace;
         let sink = blocking(move || names.sink(&name, schema, replace, temporary)).await?;
-        let rows = self.start(query, Arc::clone(activity), permit, deadline).await?;
+        let rows = self.start(query, Arc::clone(activity), permit, deadline, UNGATHERED).await?;
         // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
         // published then is carried to its end.
         let mut storing = AbortOnDropHandle::new(self.store(rows, sink));

@@ -14,6 +14,7 @@ mod columns;
 mod environment;
 mod error;
 mod gate;
+mod gather;
 mod input;
 mod interrupt;
 mod limits;

@@ -10,15 +10,15 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::stats::Precision;
+use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
@@ -26,6 +26,7 @@ use super::admission::Permit;
 use super::columns::StoredColumns;
 use super::environment::Environment;
 use super::gate;
+use super::gather::Gather;
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
 use super::output::{Output, digest};
@@ -125,15 +126,16 @@ impl Engine {
     }
 
     /// Starts a query, whose end is the end of the activity. `deadline` holds for every batch up to the
-    /// last.
+    /// last. Batches are gathered to about `gather_bytes`, where they come fast enough.
     pub async fn run(
         &self,
         query: Query,
         activity: Arc<Activity>,
         permit: Permit,
         deadline: Instant,
+        gather_bytes: usize,
     ) -> Result<QueryStream> {
-        let stream = self.start(query, activity, permit, deadline).await?;
+        let stream = self.start(query, activity, permit, deadline, gather_bytes).await?;
         Ok(QueryStream { is_all: true, ..stream })
     }
 
@@ -144,6 +146,7 @@ impl Engine {
         activity: Arc<Activity>,
         permit: Permit,
         deadline: Instant,
+        gather_bytes: usize,
     ) -> Result<QueryStream> {
         let Query { plans, context, output, .. } = query;
         activity.enter(State::Running);
@@ -153,6 +156,7 @@ impl Engine {
         // Operators start tasks as soon as they are executed: on the workers, not here.
         let execute = async move { Ok(first.map(|plan| execute_stream(plan, task)).transpose()?) };
         let batches = activity.unless_stopped(self.workers.run(execute)).await?;
+        let batches = batches.map(|batches| Gather::new(batches, gather_bytes));
         let stopped = Box::pin(activity.token().clone().cancelled_owned());
         let deadline = Box::pin(sleep_until(deadline));
         let is_all = false;
@@ -161,6 +165,7 @@ impl Engine {
             plans,
             context,
             output,
+            gather_bytes,
             deadline,
             stopped,
             activity,
@@ -370,11 +375,12 @@ impl Query {
 /// The rows of a running query. Dropping it stops the query and lets the next one in.
 pub struct QueryStream {
     /// `None` after the end or an error.
-    batches: Option<SendableRecordBatchStream>,
+    batches: Option<Gather>,
     /// What runs after them.
     plans: VecDeque<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
+    gather_bytes: usize,
     deadline: Pin<Box<Sleep>>,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     activity: Arc<Activity>,
@@ -399,14 +405,14 @@ impl QueryStream {
                 return Poll::Ready(Some(Err(cancelled())));
             }
             // A panic in an operator must neither take down the connection nor look like the end.
-            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll_next_unpin(cx)));
+            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll(cx)));
             match polled {
                 Ok(Poll::Ready(Some(Ok(batch)))) => return Poll::Ready(Some(self.output.convert(&batch))),
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Some(Err(error.into()))),
                 Ok(Poll::Ready(None)) => {
                     let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
                     match execute_stream(next, Arc::clone(&self.context)) {
-                        Ok(next) => self.batches = Some(next),
+                        Ok(next) => self.batches = Some(Gather::new(next, self.gather_bytes)),
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     }
                 }

@@ -38,6 +38,9 @@ const PLANNED_AT_ONCE: usize = 8;
 /// The zone of a session that never set one.
 pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 
+/// Rows of a batch. Sorts merge fewer runs than with DataFusion's 8192, other operators hardly care.
+const BATCH_ROWS: usize = 32_768;
+
 /// The engine's settings.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -158,6 +161,7 @@ impl Engine {
 
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new()
+        .with_batch_size(BATCH_ROWS)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         // The catalog brings its own, which leaves out damaged datasets instead of failing.

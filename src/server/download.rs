@@ -17,8 +17,12 @@ use crate::catalog::{Piece, PieceScan, RawScan};
 use crate::error::{Error, Result};
 use crate::storage::blocking;
 
+/// What a piece aims at, in bytes of Arrow data: a row group, most often.
+const PIECE_BYTES: u64 = 24 << 20;
 /// A piece that comes out larger than this is sent in several chunks.
 const CHUNK_BYTES: usize = 48 << 20;
+/// The first piece, which is to be there at once.
+const FIRST_BYTES: u64 = 1 << 20;
 
 /// The settings of raw streams.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +65,12 @@ impl Downloads {
         let scan = Arc::new(scan);
         let first = opening(scan.schema());
         let last = if scan.rows() == 0 { FrameEncoder::new(scan.schema(), framing)?.finish()? } else { None };
-        let pieces = scan.pieces(framing.size.target() as u64);
+        let mut pieces = scan.pieces(PIECE_BYTES);
+        if let Some((first, rest)) = pieces.first().and_then(|piece| piece.split(FIRST_BYTES)) {
+            pieces.splice(..1, [first, rest]);
+        }
         let running = Running::new(&self.running);
-        let ahead = self.ahead(&pieces);
+        let ahead = self.ahead(pieces.iter().map(Piece::bytes).max());
         let (downloads, shape) = (self.clone(), scan.shape());
         let chunks = futures::stream::iter(pieces)
             .map(move |piece| {
@@ -85,10 +92,9 @@ impl Downloads {
     }
 
     /// How many pieces one more download may be ahead: a share of what all may, and enough for all cores.
-    fn ahead(&self, pieces: &[Piece]) -> usize {
-        let largest = pieces.iter().map(Piece::bytes).max().unwrap_or(0).max(1);
+    fn ahead(&self, largest: Option<u64>) -> usize {
         let share = self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1);
-        usize::try_from(share / largest).unwrap_or(usize::MAX).clamp(1, self.cores + 1)
+        usize::try_from(share / largest.unwrap_or(0).max(1)).unwrap_or(usize::MAX).clamp(1, self.cores + 1)
     }
 
     async fn piece(self, key: PieceKey, job: Job) -> Result<BoxStream<'static, Result<Chunk>>> {

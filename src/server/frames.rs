@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, Schema, SchemaRef, StringViewType};
@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::storage::{cast_batch, decodable};
+use crate::storage::{batch_bytes, cast_batch, decodable};
 
 /// No message is larger for clients with gRPC's usual limit of 4 MiB, unless a single row is.
 pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -23,11 +23,15 @@ const BODY_LIMIT: usize = MAX_MESSAGE_BYTES - (256 << 10);
 /// What a message's body aims at.
 const BODY_TARGET: usize = 2 << 20;
 
-/// The same for clients on gRPC's C++ core, which take messages of any size. Each message is one block of
-/// the client's memory; a block of more than 32 MiB is mapped and unmapped each time by glibc, and one
-/// that is a little smaller makes glibc stop doing that for all others.
-const LARGE_BODY_LIMIT: usize = 31 << 20;
-const LARGE_BODY_TARGET: usize = 24 << 20;
+/// The same for clients on gRPC's C++ core, which take messages of any size: each is one block of the
+/// client's memory, and a few large ones cost it less than many small ones. glibc keeps freed blocks for the
+/// next message, instead of giving them back to the system and taking them again page by page, but none of
+/// 32 MiB or more.
+const ROOMY_BODY_TARGET: usize = 24 << 20;
+const ROOMY_BODY_LIMIT: usize = 31 << 20;
+
+/// The most that batches of a query are gathered to, twice.
+const GATHERED_BYTES: usize = 16 << 20;
 
 /// Pieces of a body that are smaller are copied together: each piece becomes an HTTP/2 frame.
 const COALESCED_BYTES: usize = 16 << 10;
@@ -38,8 +42,8 @@ pub(super) enum MessageSize {
     /// Below gRPC's default limit.
     #[default]
     Usual,
-    /// As large as is good for clients on gRPC's C++ core.
-    Large,
+    /// For clients without a limit.
+    Roomy,
 }
 
 impl MessageSize {
@@ -47,14 +51,20 @@ impl MessageSize {
     pub(super) fn target(self) -> usize {
         match self {
             Self::Usual => BODY_TARGET,
-            Self::Large => LARGE_BODY_TARGET,
+            Self::Roomy => ROOMY_BODY_TARGET,
         }
+    }
+
+    /// Bytes up to which the batches of a query are gathered. Half of a message, since they come in steps;
+    /// and no more than is still in the processor's caches when it is sent.
+    pub(super) fn gathered(self) -> usize {
+        self.target().min(GATHERED_BYTES) / 2
     }
 
     fn limit(self) -> usize {
         match self {
             Self::Usual => BODY_LIMIT,
-            Self::Large => LARGE_BODY_LIMIT,
+            Self::Roomy => ROOMY_BODY_LIMIT,
         }
     }
 }
@@ -181,7 +191,7 @@ impl FrameEncoder {
         let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
-        let bytes: usize = batch.columns().iter().map(slice_bytes).sum();
+        let bytes: usize = batch_bytes(batch);
         // As few messages as stay below the target by a quarter: one that is a little larger is better
         // than two halves.
         let most = self.size.target() / 4 * 5;
@@ -320,17 +330,6 @@ fn unencodable(error: &ArrowError) -> Error {
 fn has_dictionaries(schema: &Schema) -> bool {
     let dictionary = |field: &&Field| matches!(field.data_type(), DataType::Dictionary(..));
     schema.flattened_fields().iter().any(dictionary)
-}
-
-/// Bytes that the rows of a column take in a message.
-fn slice_bytes(column: &ArrayRef) -> usize {
-    let strings = match column.data_type() {
-        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
-        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
-        _ => 0,
-    };
-    let rest = column.to_data().get_slice_memory_size();
-    strings + rest.unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 #[cfg(test)]

@@ -110,7 +110,8 @@ pub(super) struct Client {
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
     types: Option<TypeProfile>,
-    /// How the client wants its messages: the header `x-airstrip-compression`, and what it is.
+    /// How the client wants its messages: the headers `x-airstrip-compression` and
+    /// `x-airstrip-message-size`, else what is known of its kind.
     pub(super) framing: Framing,
 }
 
@@ -141,9 +142,15 @@ impl Client {
             (None, None) => (SessionKey::Cookie(connection.to_string()), false),
         };
         let user = user(metadata).unwrap_or_else(|| "anonymous".to_owned());
-        let size = match text("user-agent") {
-            Some(agent) if agent.starts_with(CPP_CORE) => MessageSize::Large,
-            _ => MessageSize::Usual,
+        let size = match (header(metadata, "x-airstrip-message-size")?, text("user-agent")) {
+            (Some("usual"), _) => MessageSize::Usual,
+            (Some("large"), _) => MessageSize::Roomy,
+            (Some(other), _) => {
+                let text = format!("x-airstrip-message-size is usual or large, not {other:?}");
+                return Err(Error::invalid(text));
+            }
+            (None, Some(agent)) if agent.starts_with(CPP_CORE) => MessageSize::Roomy,
+            (None, _) => MessageSize::Usual,
         };
         Ok(Self { key, has_key, user, types, framing: Framing { size, compression } })
     }

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use cap_std::fs::MetadataExt as _;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
+use rustix::io::pread;
 
 use super::area::io_error;
 use crate::error::{Error, Result};
@@ -157,8 +159,15 @@ impl HeldFile {
             let path = self.inner.path.display();
             return Err(io::Error::other(Error::data_loss(format!("{path} points outside of itself"))));
         }
-        let mut buffer = vec![0; length];
-        self.inner.file.read_exact_at(&mut buffer, offset)?;
+        // Not zeroed first: what is read is all that is taken.
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = offset + buffer.len() as u64;
+            match rustix::io::retry_on_intr(|| pread(&self.inner.file, spare_capacity(&mut buffer), at))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => buffer.truncate(length),
+            }
+        }
         Ok(buffer.into())
     }
 

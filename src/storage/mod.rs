@@ -23,7 +23,7 @@ pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, slices};
 pub use staging::{Codec, StagedFile, StagingOptions, check_storable};
-pub use types::{cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};
+pub use types::{batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};
 
 use std::num::NonZeroUsize;
 

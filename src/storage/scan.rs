@@ -25,6 +25,25 @@ pub struct RowGroupSlice {
     pub rows: Range<usize>,
     /// About how many bytes they are when they are decoded.
     pub bytes: u64,
+    /// Whether reading may begin at any row: to find a row of a repeated column, all those before it have
+    /// to be decoded.
+    pub is_divisible: bool,
+}
+
+impl RowGroupSlice {
+    /// The first rows, about `bytes` of them, and the rest; `None` where the slice is not much larger, or
+    /// is better left whole.
+    pub fn split(&self, bytes: u64) -> Option<(Self, Self)> {
+        if !self.is_divisible || self.bytes / 2 < bytes {
+            return None;
+        }
+        let length = self.rows.len() as u64;
+        let first =
+            usize::try_from(u128::from(length) * u128::from(bytes) / u128::from(self.bytes.max(1))).ok()?;
+        let middle = self.rows.start + first.max(1);
+        let with = |rows: Range<usize>, bytes| Self { rows, bytes, ..self.clone() };
+        Some((with(self.rows.start..middle, bytes), with(middle..self.rows.end, self.bytes - bytes)))
+    }
 }
 
 /// What to read of a file, and as what.
@@ -48,8 +67,7 @@ impl Projection {
 pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowGroupSlice> {
     let mask = projection.mask(footer);
     let columns = footer.metadata.file_metadata().schema_descr().columns();
-    // To find a row of a repeated column all those before it have to be decoded.
-    let can_skip = columns
+    let is_divisible = columns
         .iter()
         .enumerate()
         .all(|(leaf, column)| !mask.leaf_included(leaf) || column.max_rep_level() == 0);
@@ -58,7 +76,7 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
         let bytes = decoded_bytes(group, &projection.schema, &mask);
         // What is a little larger stays whole.
-        let pieces = if can_skip { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
+        let pieces = if is_divisible { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).clamp(1, rows.max(1));
         let length = rows.div_ceil(pieces);
         let share = bytes / pieces as u64;
@@ -66,6 +84,7 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
             row_group,
             rows: start..rows.min(start + length),
             bytes: share,
+            is_divisible,
         }));
     }
     slices

@@ -9,6 +9,7 @@ mod actions;
 mod command_line;
 mod concurrency;
 mod crash;
+mod downloads;
 mod endings;
 mod errors;
 mod flight_sql;

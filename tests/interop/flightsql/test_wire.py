@@ -472,13 +472,28 @@ class TestMetadata:
             wire.info(client, "CommandStatementUpdate", (1, "drop table people"))
 
 
+class UsualMessages(flight.ClientMiddlewareFactory, flight.ClientMiddleware):
+    """Asks for messages of the size that all clients but those on gRPC's C++ core get."""
+
+    def start_call(self, info):
+        return self
+
+    def sending_headers(self):
+        return {"x-airstrip-message-size": "usual"}
+
+
+def narrow_client(server):
+    """A client that takes no message over 4 MiB, as most do by default, and says so."""
+    options = [("grpc.max_receive_message_length", 4 << 20)]
+    return flight.connect(server.uri, generic_options=options, middleware=[UsualMessages()])
+
+
 class TestMessageSizes:
     """No message is over 4 MiB: what many clients take at most. One that is would be refused here."""
 
     @pytest.fixture
     def narrow(self, shared):
-        options = [("grpc.max_receive_message_length", 4 << 20)]
-        with flight.connect(shared.uri, generic_options=options) as client:
+        with narrow_client(shared) as client:
             yield client
 
     def test_the_limit_is_one(self, narrow):
@@ -520,8 +535,7 @@ class TestMessageSizes:
         wide = pa.table({f"a_column_with_quite_a_long_name_{i}": [i] for i in range(1500)})
         for i in range(12):
             pq.write_table(wide, server.root / f"wide{i:02}.parquet")
-        options = [("grpc.max_receive_message_length", 4 << 20)]
-        with flight.connect(server.uri, generic_options=options) as client:
+        with narrow_client(server) as client:
             got = wire.get(client, "CommandGetTables", (3, "wide%"), (5, True))
             assert got.num_rows == 12
             assert sum(len(value) for value in got["table_schema"].to_pylist()) > 4 << 20

@@ -1,0 +1,148 @@
+//! Small batches gathered to larger ones, which cost clients less, as long as nobody waits for them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::storage::batch_bytes;
+
+/// How long rows may wait for more.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The target of those who take batches as they come.
+pub(super) const UNGATHERED: usize = 1;
+
+/// The batches of a plan, gathered to about `target` bytes.
+pub(super) struct Gather {
+    batches: SendableRecordBatchStream,
+    target: usize,
+    waiting: Vec<RecordBatch>,
+    bytes: usize,
+    /// When what waits is to go. It begins with the first batch that waits.
+    due: Option<Pin<Box<Sleep>>>,
+    /// Whether nothing comes any more, and the error that was the reason.
+    is_over: bool,
+    error: Option<DataFusionError>,
+}
+
+impl Gather {
+    pub(super) fn new(batches: SendableRecordBatchStream, target: usize) -> Self {
+        Self {
+            batches,
+            target: target.max(UNGATHERED),
+            waiting: Vec::new(),
+            bytes: 0,
+            due: None,
+            is_over: false,
+            error: None,
+        }
+    }
+
+    /// The next batch: rows that came before an error are given before it.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<RecordBatch, DataFusionError>>> {
+        while !self.is_over && self.bytes < self.target {
+            match self.batches.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(batch))) => self.push(batch),
+                Poll::Ready(Some(Err(error))) => (self.is_over, self.error) = (true, Some(error)),
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Pending => {
+                    let due = self.due.as_mut().map(|due| due.as_mut().poll(cx));
+                    if due.is_some_and(|due| due.is_ready()) {
+                        break;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        if !self.waiting.is_empty() {
+            return Poll::Ready(Some(self.take()));
+        }
+        Poll::Ready(self.error.take().map(Err))
+    }
+
+    fn push(&mut self, batch: RecordBatch) {
+        if batch.num_rows() == 0 {
+            return;
+        }
+        self.bytes += batch_bytes(&batch);
+        self.waiting.push(batch);
+        self.due.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + PATIENCE)));
+    }
+
+    fn take(&mut self) -> Result<RecordBatch, DataFusionError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        (self.bytes, self.due) = (0, None);
+        match waiting.as_slice() {
+            [batch] => Ok(batch.clone()),
+            batches => Ok(concat_batches(&batches[0].schema(), batches)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use datafusion::common::internal_datafusion_err;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use futures::stream;
+
+    use super::*;
+
+    fn batch(rows: i64) -> RecordBatch {
+        let column = Int64Array::from_iter_values(0..rows);
+        RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap()
+    }
+
+    fn gather(
+        items: impl futures::Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static,
+        target: usize,
+    ) -> Gather {
+        Gather::new(Box::pin(RecordBatchStreamAdapter::new(batch(1).schema(), items)), target)
+    }
+
+    async fn lengths(mut gather: Gather) -> (Vec<usize>, bool) {
+        let mut lengths = Vec::new();
+        loop {
+            match std::future::poll_fn(|cx| gather.poll(cx)).await {
+                Some(Ok(batch)) => lengths.push(batch.num_rows()),
+                Some(Err(_)) => return (lengths, true),
+                None => return (lengths, false),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_are_gathered_up_to_the_target_and_none_is_lost() {
+        let ten = || stream::iter((0..10).map(|_| Ok(batch(100))));
+        assert_eq!(lengths(gather(ten(), 2400)).await, (vec![300, 300, 300, 100], false));
+        assert_eq!(lengths(gather(ten(), usize::MAX)).await, (vec![1000], false));
+        assert_eq!(lengths(gather(ten(), 1)).await, (vec![100; 10], false));
+    }
+
+    #[tokio::test]
+    async fn rows_before_an_error_come_before_it() {
+        let failing = stream::iter([Ok(batch(5)), Ok(batch(6)), Err(internal_datafusion_err!("x"))]);
+        assert_eq!(lengths(gather(failing, usize::MAX)).await, (vec![11], true));
+    }
+
+    #[tokio::test]
+    async fn rows_do_not_wait_for_ever() {
+        let slow = stream::once(async { Ok(batch(5)) }).chain(stream::pending());
+        let mut gather = gather(slow, usize::MAX);
+        let first = std::future::poll_fn(|cx| gather.poll(cx)).await;
+        assert_eq!(first.unwrap().unwrap().num_rows(), 5);
+    }
+}

@@ -1,0 +1,209 @@
+//! Raw streams: whatever road the bytes take, the rows are those of the file, in its order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int8Type, Int64Type};
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, Ticket};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use tonic::{Code, Request};
+
+use crate::harness::{Server, batch, get, put};
+
+/// The arguments of servers that send downloads in different ways.
+const ROADS: [&[&str]; 3] = [&[], &["--zero-copy=false"], &["--frame-cache", "0", "--read-ahead", "1MiB"]];
+
+/// Rows from `start`, with types that take different turns on their way.
+fn rows(start: i64, count: i64) -> RecordBatch {
+    let numbers = || start..start + count;
+    let text = |n: i64| format!("{n} is a text that is too long for a view to hold it");
+    let n: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers()));
+    let s: ArrayRef = Arc::new(StringArray::from_iter_values(numbers().map(text)));
+    let views = numbers().map(|n| (n % 7 != 0).then(|| if n % 2 == 0 { text(n) } else { n.to_string() }));
+    let v: ArrayRef = Arc::new(views.collect::<StringViewArray>());
+    let names: Vec<String> = numbers().map(|n| format!("name {}", n % 50)).collect();
+    let d: DictionaryArray<Int8Type> = names.iter().map(String::as_str).collect();
+    RecordBatch::try_from_iter([("n", n), ("s", s), ("v", v), ("d", Arc::new(d) as ArrayRef)]).unwrap()
+}
+
+fn with_list(rows: &RecordBatch) -> RecordBatch {
+    let n = rows.column(0).as_primitive::<Int64Type>();
+    let lists = n.values().iter().map(|n| (n % 5 != 0).then(|| (0..n % 4).map(Some).collect::<Vec<_>>()));
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+    RecordBatch::try_from_iter([("n", Arc::clone(rows.column(0))), ("l", lists)]).unwrap()
+}
+
+fn write(path: &Path, rows: &RecordBatch, row_group: usize) {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(row_group))
+        .set_compression(Compression::SNAPPY)
+        .build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).unwrap();
+    writer.write(rows).unwrap();
+    writer.close().unwrap();
+}
+
+fn whole(batches: &[RecordBatch]) -> RecordBatch {
+    concat_batches(&batches[0].schema(), batches).unwrap()
+}
+
+#[tokio::test]
+async fn every_road_gives_the_rows_of_the_file() {
+    for args in ROADS {
+        let server = Server::with_args(args);
+        let flat = rows(0, 400_000);
+        let nested = with_list(&flat);
+        // Many row groups; and one that is larger than what is decoded at once.
+        for row_group in [30_000, 1_000_000] {
+            write(&server.root().join("flat.parquet"), &flat, row_group);
+            write(&server.root().join("nested.parquet"), &nested, row_group);
+            let mut client = server.client().await;
+            // Made, made again and kept, kept.
+            for _ in 0..3 {
+                assert!(whole(&get(&mut client, "flat").await.unwrap()) == flat, "{args:?} {row_group}");
+                assert!(whole(&get(&mut client, "nested").await.unwrap()) == nested, "{args:?} {row_group}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn columns_and_limits_take_the_same_road() {
+    for args in ROADS {
+        let server = Server::with_args(args);
+        let all = rows(0, 100_000);
+        write(&server.root().join("t.parquet"), &all, 30_000);
+        let mut client = server.client().await;
+        let got = whole(&get(&mut client, "select v as x, n, d from t limit 70000").await.unwrap());
+        assert_eq!(got.num_rows(), 70_000);
+        let names: Vec<_> = got.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["x", "n", "d"]);
+        let (want, have) = (all.column(2).as_string_view(), got.column(0).as_string::<i32>());
+        assert!(have.iter().eq(want.iter().take(70_000)), "{args:?}");
+        assert!(got.column(1).as_primitive::<Int64Type>().values().iter().copied().eq(0..70_000));
+        assert_eq!(got.column(2).as_string::<i32>().value(69_999), "name 49");
+        for (sql, rows) in [
+            ("select n from t limit 0", 0),
+            ("select n, n as again from (select n, s from t) limit 5", 5),
+            ("select * from t limit 1000000", 100_000),
+        ] {
+            let got = get(&mut client, sql).await.unwrap();
+            assert_eq!(got.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_not_served_from_memory() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    for version in 0..3 {
+        put(&mut client, "t", vec![batch(version, 50_000)]).await.unwrap();
+        for _ in 0..3 {
+            let got = whole(&get(&mut client, "t").await.unwrap());
+            assert!(got == batch(version, 50_000), "version {version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_read_at_once_share_and_get_the_same() {
+    let server = Server::start();
+    let all = rows(0, 300_000);
+    write(&server.root().join("t.parquet"), &all, 30_000);
+    let mut readers = Vec::new();
+    for index in 0..8 {
+        let mut client = server.client().await;
+        readers.push(tokio::spawn(async move {
+            if index % 4 == 3 {
+                // One that goes away in the middle must not take the others with it.
+                let stream = client.do_get(Ticket::new("t")).await.unwrap();
+                drop(stream);
+                return None;
+            }
+            Some(whole(&get(&mut client, "t").await.unwrap()))
+        }));
+    }
+    for reader in readers {
+        assert!(reader.await.unwrap().is_none_or(|got| got == all));
+    }
+}
+
+/// The messages of a download.
+async fn messages(
+    server: &Server,
+    agent: Option<&'static str>,
+    header: Option<&'static str>,
+) -> Vec<FlightData> {
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", server.address)).unwrap();
+    let endpoint = match agent {
+        Some(agent) => endpoint.user_agent(agent).unwrap(),
+        None => endpoint,
+    };
+    let channel = endpoint.connect().await.unwrap();
+    let mut client = FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut request = Request::new(Ticket::new("t"));
+    if let Some(header) = header {
+        request.metadata_mut().insert("x-airstrip-message-size", header.parse().unwrap());
+    }
+    let mut stream = client.do_get(request).await.unwrap().into_inner();
+    let mut messages = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        messages.push(message);
+    }
+    messages
+}
+
+#[tokio::test]
+async fn messages_are_as_large_as_the_client_takes_them() {
+    let server = Server::start();
+    write(&server.root().join("t.parquet"), &rows(0, 400_000), 100_000);
+    let largest =
+        |messages: &[FlightData]| messages.iter().map(|message| message.data_body.len()).max().unwrap();
+    for (agent, header) in
+        [(None, None), (Some("grpc-java-netty/1.70"), None), (Some("grpc-c++/1.71 grpc-c/48"), Some("usual"))]
+    {
+        let all = messages(&server, agent, header).await;
+        assert!(largest(&all) < 4 << 20, "{agent:?}: {}", largest(&all));
+        assert!(all.len() > 20, "{agent:?}: {}", all.len());
+    }
+    for (agent, header) in [(Some("grpc-c++/1.71 grpc-c/48"), None), (None, Some("large"))] {
+        let all = messages(&server, agent, header).await;
+        assert!((8 << 20..32 << 20).contains(&largest(&all)), "{agent:?}: {}", largest(&all));
+        // The first rows do not wait for that.
+        assert!(all[1].data_body.len() < 4 << 20, "{agent:?}: {}", all[1].data_body.len());
+    }
+}
+
+#[tokio::test]
+async fn damage_ends_the_stream_with_an_error_on_every_road() {
+    for args in ROADS {
+        let server = Server::with_args(args);
+        let path = server.root().join("t.parquet");
+        write(&path, &rows(0, 400_000), 50_000);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() / 4 * 3;
+        bytes[at..at + 5000].fill(0xab);
+        std::fs::write(&path, bytes).unwrap();
+        let mut client = FlightServiceClient::new(server.channel().await);
+        let mut stream = client.do_get(Ticket::new("t")).await.unwrap().into_inner();
+        let mut before = 0;
+        let status = loop {
+            match stream.message().await {
+                Ok(Some(_)) => before += 1,
+                Ok(None) => panic!("{args:?}: it looks whole"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), Code::DataLoss, "{args:?}: {status}");
+        assert!(before > 2, "{args:?}: the rows before the damage came too");
+    }
+}
