@@ -14,8 +14,8 @@ use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, Entry, EntryKind, FooterCache, HeldFile, Part, Root, StagingOptions, has_parts, list_entries,
-    list_parts, parallel_map,
+    Area, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions, has_parts,
+    list_entries, list_parts, parallel_map,
 };
 
 /// What makes a directory a Delta table.
@@ -46,6 +46,7 @@ pub struct Catalog {
     pub(super) root: Arc<Root>,
     pub(super) footers: Arc<FooterCache>,
     pub(super) options: CatalogOptions,
+    pub(super) staging: Staging,
     pub(super) allowed: Allowed,
     locks: [Mutex<()>; LOCKS],
 }
@@ -103,7 +104,9 @@ impl Catalog {
         let allowed = Allowed::open(&options.register_from)?;
         let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
         let locks = std::array::from_fn(|_| Mutex::new(()));
-        Ok(Self { root: Arc::new(root), footers, options, allowed, locks })
+        let root = Arc::new(root);
+        let staging = Staging::new(Arc::clone(&root), options.staging);
+        Ok(Self { root, footers, options, staging, allowed, locks })
     }
 
     /// The root that is served.

@@ -13,7 +13,7 @@ use super::store::{Catalog, can_be, delta};
 use super::table::SnapshotTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{StagedFile, Target, check_storable, ipc_schema};
+use crate::storage::{BatchSink, StagedFile, Target, check_storable, ipc_schema};
 
 /// What an upload may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,18 +68,8 @@ impl Upload {
         catalog.check_schema(&dataset.schema)?;
         check_storable(&schema)?;
         catalog.check_put(&dataset, &options)?;
-        let staged = StagedFile::create(Arc::clone(&catalog.root), schema, &catalog.options.staging)?;
+        let staged = catalog.staging.create(schema)?;
         Ok(Self { catalog, dataset, options, staged })
-    }
-
-    /// Stores a batch.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.staged.write(batch)
-    }
-
-    /// Rows so far.
-    pub fn rows(&self) -> u64 {
-        self.staged.rows()
     }
 
     /// Makes the upload the dataset, durably and in one step. To be called only at the true end of
@@ -112,6 +102,12 @@ impl Upload {
     }
 }
 
+impl BatchSink for Upload {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.staged.write(batch)
+    }
+}
+
 /// The rows of a table that only one session sees.
 pub struct TemporaryUpload {
     catalog: Arc<Catalog>,
@@ -123,13 +119,8 @@ impl TemporaryUpload {
     /// Begins to store batches of `schema` for a table called `name`.
     pub fn begin(catalog: Arc<Catalog>, name: DatasetRef, schema: SchemaRef) -> Result<Self> {
         check_storable(&schema)?;
-        let staged = StagedFile::create(Arc::clone(&catalog.root), schema, &catalog.options.staging)?;
+        let staged = catalog.staging.create(schema)?;
         Ok(Self { catalog, name, staged })
-    }
-
-    /// Stores a batch.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.staged.write(batch)
     }
 
     /// The table, and its rows' number.
@@ -142,6 +133,12 @@ impl TemporaryUpload {
         let part = PartFile { path: path.clone(), stat: *held.stat(), footer, partition_values: Vec::new() };
         let dataset = Dataset::assemble(self.name, (Kind::File, &path), None, Vec::new(), vec![part])?;
         Ok((Snapshot { dataset, files: vec![held] }, rows))
+    }
+}
+
+impl BatchSink for TemporaryUpload {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.staged.write(batch)
     }
 }
 

@@ -17,7 +17,7 @@ use tpchgen_arrow::{
 use crate::catalog::{Catalog, DatasetRef, PutOptions, Upload};
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::storage::{Root, cast_batch, without_views};
+use crate::storage::{BatchSink, Root, cast_batch, without_views};
 
 const BATCH_ROWS: usize = 65_536;
 

@@ -28,7 +28,7 @@ use crate::catalog::{
     CATALOG, Catalog, DatasetRef, PutMode, PutOptions, SchemaName, TemporaryUpload, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::blocking;
+use crate::storage::{BatchSink, Storing, blocking};
 
 /// Rows on their way into a table: a dataset, or a temporary table of a session.
 pub enum TableSink {
@@ -61,14 +61,6 @@ impl TableSink {
         Ok(Self::Temporary { upload, tables, name: name.name.as_str().to_owned(), replace })
     }
 
-    /// Stores a batch. Blocks.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        match self {
-            Self::Dataset(upload) => upload.write(batch),
-            Self::Temporary { upload, .. } => upload.write(batch),
-        }
-    }
-
     /// Makes the table visible, and says how many rows it has. Blocks.
     pub fn finish(self) -> Result<u64> {
         match self {
@@ -78,6 +70,15 @@ impl TableSink {
                 tables.add(&name, snapshot, replace)?;
                 Ok(rows)
             }
+        }
+    }
+}
+
+impl BatchSink for TableSink {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Dataset(upload) => upload.write(batch),
+            Self::Temporary { upload, .. } => upload.write(batch),
         }
     }
 }
@@ -185,16 +186,14 @@ impl Engine {
     fn store(
         &self,
         mut rows: super::query::QueryStream,
-        mut sink: TableSink,
+        sink: TableSink,
     ) -> tokio::task::JoinHandle<Result<u64>> {
         self.runtime().spawn(async move {
+            let mut storing = Storing::new(sink);
             while let Some(batch) = rows.next().await.transpose()? {
-                sink = blocking(move || {
-                    sink.write(&batch)?;
-                    Ok(sink)
-                })
-                .await?;
+                storing = storing.write(batch).await?;
             }
+            let sink = storing.finish().await?;
             blocking(move || sink.finish()).await
         })
     }

@@ -31,6 +31,7 @@ mod rpc;
 mod serve;
 mod session;
 mod status;
+mod strings;
 mod target;
 mod zero_copy;
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
 use bytes::Bytes;
@@ -24,7 +23,7 @@ use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
 use crate::engine::{Scope, cancelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::blocking;
+use crate::storage::{Storing, blocking};
 
 /// Acknowledgements that may wait for a client that does not read them yet.
 const PENDING_ACKS: usize = 4096;
@@ -102,19 +101,18 @@ impl Put {
         put_result(&dataset, &receipt)
     }
 
-    /// Stores all batches. While one is encoded the next is received.
+    /// Stores all batches. While one is stored the next is received.
     async fn store(&mut self, upload: Upload) -> Result<Upload> {
-        let mut writing = tokio::spawn(async { Ok(upload) });
+        let mut storing = Storing::new(upload);
         while let Some(received) = self.receiver.next().await? {
             if let Some(batch) = received.batch {
-                let upload = written(writing).await?;
-                writing = tokio::spawn(write(upload, batch));
+                storing = storing.write(batch).await?;
             }
             if !received.app_metadata.is_empty() {
                 self.acknowledge(received.app_metadata).await?;
             }
         }
-        written(writing).await
+        storing.finish().await
     }
 
     /// Echoes a batch's metadata, as Arrow's integration clients expect.
@@ -128,18 +126,6 @@ impl Put {
             ))),
         }
     }
-}
-
-async fn write(mut upload: Upload, batch: RecordBatch) -> Result<Upload> {
-    blocking(move || {
-        upload.write(&batch)?;
-        Ok(upload)
-    })
-    .await
-}
-
-async fn written(writing: tokio::task::JoinHandle<Result<Upload>>) -> Result<Upload> {
-    writing.await.map_err(|join| Error::internal(format!("the writing task ended: {join}")))?
 }
 
 /// The last PutResult: what became durable, in JSON.

@@ -5,14 +5,16 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow_flight::utils::flight_data_to_arrow_batch;
 use arrow_flight::{FlightData, FlightDescriptor};
-use arrow_ipc::{CompressionType, FieldNode, Message, MessageHeader, RecordBatch as IpcBatch};
+use arrow_ipc::reader::read_record_batch;
+use arrow_ipc::{
+    CompressionType, FieldNode, Message, MessageHeader, MetadataVersion, RecordBatch as IpcBatch,
+};
 use bytes::Bytes;
 use futures::StreamExt;
 use lz4_flex::frame::FrameDecoder;
@@ -20,6 +22,7 @@ use prost::Message as _;
 use tonic::Streaming;
 
 use super::rpc::Rpc;
+use super::strings::to_strings;
 use crate::error::{Error, ErrorKind, Result, contain};
 use crate::storage::blocking;
 
@@ -164,6 +167,8 @@ fn broken(status: &tonic::Status) -> Error {
 /// Decodes the IPC messages of one stream.
 pub(super) struct Decoder {
     schema: SchemaRef,
+    /// The schema that batches are decoded in: string views come as bytes, to be checked in bulk.
+    unchecked: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
 }
 
@@ -176,7 +181,8 @@ impl Decoder {
         }
         let schema = contain(|| Schema::try_from(message)).map_err(|why| malformed(&why))?;
         let schema = schema.map_err(|error| malformed(&error.to_string()))?;
-        Ok(Self { schema: Arc::new(schema), dictionaries: HashMap::new() })
+        let unchecked = Arc::new(strings_as_bytes(&schema));
+        Ok(Self { schema: Arc::new(schema), unchecked, dictionaries: HashMap::new() })
     }
 
     /// The batch of a message; a dictionary is kept for the batches that use it.
@@ -184,11 +190,9 @@ impl Decoder {
         let header = header(&message.data_header)?;
         match header.header_type() {
             MessageHeader::RecordBatch => {
-                let batch = header.header_as_record_batch();
-                check(batch.ok_or_else(|| malformed("an empty header"))?, &message.data_body)?;
-                let decode =
-                    || flight_data_to_arrow_batch(message, Arc::clone(&self.schema), &self.dictionaries);
-                decoded(contain(decode)).map(Some)
+                let batch = header.header_as_record_batch().ok_or_else(|| malformed("an empty header"))?;
+                check(batch, &message.data_body)?;
+                decoded(contain(|| self.read_batch(batch, &message.data_body, header.version()))).map(Some)
             }
             MessageHeader::DictionaryBatch => {
                 let dictionary = header.header_as_dictionary_batch();
@@ -209,6 +213,42 @@ impl Decoder {
             other => Err(Error::invalid(format!("an IPC message of type {other:?} cannot be stored"))),
         }
     }
+
+    fn read_batch(
+        &self,
+        batch: IpcBatch<'_>,
+        body: &Bytes,
+        version: MetadataVersion,
+    ) -> Result<RecordBatch, ArrowError> {
+        // What is aligned, or needs not be, stays where it is in the message.
+        let body = Buffer::from(body.clone());
+        let unchecked = Arc::clone(&self.unchecked);
+        let batch = read_record_batch(&body, batch, unchecked, &self.dictionaries, None, &version)?;
+        if self.unchecked == self.schema {
+            return Ok(batch);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
+            match column.as_binary_view_opt() {
+                Some(values) if *field.data_type() == DataType::Utf8View => {
+                    Ok(Arc::new(to_strings(values.clone())?) as ArrayRef)
+                }
+                _ => Ok(Arc::clone(column)),
+            }
+        });
+        let columns = columns.collect::<Result<_, ArrowError>>()?;
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+    }
+}
+
+/// `schema` with views of bytes where columns are views of strings. Nested ones stay.
+fn strings_as_bytes(schema: &Schema) -> Schema {
+    let bytes = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8View => Arc::new(Field::clone(field).with_data_type(DataType::BinaryView)),
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(bytes).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
 fn header(bytes: &Bytes) -> Result<Message<'_>> {
@@ -291,7 +331,7 @@ fn slice(offset: i64, length: i64, body: &Bytes) -> Result<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, LargeListArray, NullArray};
+    use arrow::array::{Int64Array, LargeListArray, NullArray, StringViewArray};
     use arrow::buffer::OffsetBuffer;
     use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 
@@ -324,6 +364,27 @@ mod tests {
             let batch = Decoder::new(&schema).unwrap().decode(&data).unwrap().unwrap();
             assert_eq!(batch.num_rows(), 10_000);
         }
+    }
+
+    #[test]
+    fn string_views_come_as_they_were_and_bytes_that_are_none_are_refused() {
+        let text = "a string of more than twelve bytes";
+        for compression in [None, Some(CompressionType::LZ4_FRAME)] {
+            let strings: StringViewArray =
+                [Some(text), None, Some("short"), Some("ü€ and more than twelve bytes")]
+                    .into_iter()
+                    .collect();
+            let (schema, data) = messages(Arc::new(strings.clone()), compression);
+            let batch = Decoder::new(&schema).unwrap().decode(&data).unwrap().unwrap();
+            assert_eq!(batch.column(0).as_string_view(), &strings);
+        }
+        let (schema, mut data) = messages(Arc::new(StringViewArray::from(vec![text])), None);
+        let mut body = data.data_body.to_vec();
+        let place = body.windows(4).position(|bytes| bytes == b"more").unwrap();
+        body[place] = 0xff;
+        data.data_body = body.into();
+        let error = Decoder::new(&schema).unwrap().decode(&data).unwrap_err();
+        assert!(error.message().contains("UTF-8"), "{error}");
     }
 
     #[test]

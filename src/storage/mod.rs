@@ -8,12 +8,16 @@
 //! - a published file was synced, read back, renamed and its directory synced before anyone is told.
 
 mod area;
+mod dictionary;
+mod encode;
+mod encoders;
 mod file;
 mod footer;
 mod listing;
 mod root;
 mod scan;
 mod staging;
+mod storing;
 mod types;
 
 pub use area::Area;
@@ -22,7 +26,8 @@ pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, slices};
-pub use staging::{Codec, StagedFile, StagingOptions, check_storable};
+pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};
+pub use storing::{BatchSink, Storing};
 pub use types::{batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};
 
 use std::num::NonZeroUsize;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,21 +15,20 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter, encode_arrow_schema};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, PageIndexPolicy};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use serde::Deserialize;
 
 use super::area::io_error;
+use super::dictionary::MAX_DICTIONARY_BYTES;
+use super::encode::{ParallelWriter, write_error};
+use super::encoders::Encoders;
 use super::file::HeldFile;
 use super::footer::{Footer, FooterCache};
 use super::root::{Root, Target};
 use super::types::{cast_batch, decodable, storable};
 use crate::error::{Error, Result, contain};
 
-/// Rows that are handed to the encoder at once: it checks its limits between such slices, so that one
-/// huge batch does not become one huge row group.
-const SLICE_ROWS: usize = 65_536;
 /// The widest value of fixed size: a schema alone must not make the server allocate more.
 const MAX_FIXED_WIDTH: u64 = 16 << 20;
 
@@ -77,6 +75,35 @@ impl StagingOptions {
             .set_compression(self.codec.compression())
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_max_row_group_bytes(Some(self.row_group_bytes))
+            .set_dictionary_page_size_limit(MAX_DICTIONARY_BYTES)
+    }
+}
+
+/// Where uploads become files: the staging directory of a root, and the threads that encode for it.
+#[derive(Debug)]
+pub struct Staging {
+    root: Arc<Root>,
+    options: StagingOptions,
+    encoders: Encoders,
+}
+
+impl Staging {
+    /// Staging in `root`.
+    pub fn new(root: Arc<Root>, options: StagingOptions) -> Self {
+        Self { root, options, encoders: Encoders::new() }
+    }
+
+    /// Begins a file for batches of `schema`.
+    pub fn create(&self, schema: SchemaRef) -> Result<StagedFile> {
+        let (path, file) = self.root.create_staged()?;
+        // From here on the drop removes the file.
+        let root = Arc::clone(&self.root);
+        let mut staged = StagedFile { root, path, stored: None, writer: None, rows: 0, published: false };
+        let (stored, properties) = layout(&schema, self.options.properties());
+        staged.stored = stored.clone();
+        let writer = ParallelWriter::new(file, stored.unwrap_or(schema), properties, self.encoders.clone());
+        staged.writer = Some(writer.map_err(write_error)?);
+        Ok(staged)
     }
 }
 
@@ -88,36 +115,24 @@ pub struct StagedFile {
     /// The schema that batches are stored in, where it is not their own.
     stored: Option<SchemaRef>,
     /// `None` once the file is finished.
-    writer: Option<ArrowWriter<BufWriter<File>>>,
+    writer: Option<ParallelWriter<File>>,
     rows: u64,
     published: bool,
 }
 
 impl StagedFile {
-    /// Begins a file for batches of `schema`.
-    pub fn create(root: Arc<Root>, schema: SchemaRef, options: &StagingOptions) -> Result<Self> {
-        let (path, file) = root.create_staged()?;
-        // From here on the drop removes the file.
-        let mut staged = Self { root, path, stored: None, writer: None, rows: 0, published: false };
-        let sink = BufWriter::with_capacity(1 << 20, file);
-        let (writer, stored) = arrow_writer(sink, schema, options.properties()).map_err(write_error)?;
-        staged.writer = Some(writer);
-        staged.stored = stored;
-        Ok(staged)
-    }
-
-    /// Appends the rows of `batch`, which has the file's schema.
+    /// Appends the rows of `batch`, which has the file's schema. They are encoded while the caller goes on:
+    /// an error may be that of an earlier batch.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let writer = self.writer.as_mut().ok_or_else(|| Error::internal("the staged file is finished"))?;
-        let mut offset = 0;
-        while offset < batch.num_rows() {
-            let length = SLICE_ROWS.min(batch.num_rows() - offset);
-            let slice = batch.slice(offset, length);
-            match contain(|| write_batch(writer, &slice, self.stored.as_ref())) {
-                Ok(written) => written.map_err(write_error)?,
-                Err(text) => return Err(Error::invalid(format!("cannot store this batch: {text}"))),
+        match &self.stored {
+            Some(stored) => {
+                let cast =
+                    contain(|| cast_batch(batch, stored)).and_then(|cast| cast.map_err(|e| e.to_string()));
+                let cast = cast.map_err(|text| Error::invalid(format!("cannot store this batch: {text}")))?;
+                writer.write(&cast)?;
             }
-            offset += length;
+            None => writer.write(batch)?,
         }
         self.rows += batch.num_rows() as u64;
         Ok(())
@@ -127,8 +142,7 @@ impl StagedFile {
     /// [`publish`](Self::publish) is left to do.
     pub fn finish(&mut self) -> Result<()> {
         let writer = self.writer.take().ok_or_else(|| Error::internal("the staged file is finished"))?;
-        let sink = writer.into_inner().map_err(write_error)?;
-        let file = sink.into_inner().map_err(|error| io_error("write", &self.path, error.into_error()))?;
+        let file = writer.finish()?;
         // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written
         // within one tick, and identity (hence version) is told by inode, size and mtime.
         file.set_modified(SystemTime::now()).map_err(|error| io_error("write", &self.path, error))?;
@@ -183,34 +197,17 @@ impl Drop for StagedFile {
     }
 }
 
-/// A writer for batches of `schema`, and the schema that they are to be cast to if Parquet cannot hold
-/// theirs. `ARROW:schema` is the batches' own either way, so that a reader gives them back as they came.
-fn arrow_writer<W: Write + Send>(
-    sink: W,
-    schema: SchemaRef,
+/// The schema that batches of `schema` are to be cast to, if Parquet cannot hold theirs, and the properties
+/// of their file. `ARROW:schema` is the batches' own either way, so that a reader gives them back as they
+/// came.
+fn layout(
+    schema: &SchemaRef,
     properties: WriterPropertiesBuilder,
-) -> Result<(ArrowWriter<W>, Option<SchemaRef>), ParquetError> {
-    let stored = storable(&schema);
-    if stored == *schema {
-        return Ok((ArrowWriter::try_new(sink, schema, Some(properties.build()))?, None));
-    }
-    let own = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&schema));
-    let properties = properties.set_key_value_metadata(Some(vec![own])).build();
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let stored = Arc::new(stored);
-    let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&stored), options)?;
-    Ok((writer, Some(stored)))
-}
-
-fn write_batch<W: Write + Send>(
-    writer: &mut ArrowWriter<W>,
-    batch: &RecordBatch,
-    stored: Option<&SchemaRef>,
-) -> Result<(), ParquetError> {
-    match stored {
-        Some(stored) => writer.write(&cast_batch(batch, stored)?),
-        None => writer.write(batch),
-    }
+) -> (Option<SchemaRef>, WriterPropertiesBuilder) {
+    let own = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(schema));
+    let stored = storable(schema);
+    let stored = (stored != **schema).then(|| Arc::new(stored));
+    (stored, properties.set_key_value_metadata(Some(vec![own])))
 }
 
 /// Fails, naming the column, if Parquet cannot hold a column of `schema` and give it back with the
@@ -269,9 +266,14 @@ fn survives(field: &Field) -> Result<(), String> {
         let column = new_null_array(field.data_type(), 1);
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).map_err(|e| e.to_string())?;
         let mut bytes = Vec::new();
-        let writer = arrow_writer(&mut bytes, schema, WriterProperties::builder());
-        let (mut writer, stored) = writer.map_err(|e| e.to_string())?;
-        write_batch(&mut writer, &batch, stored.as_ref()).map_err(|e| e.to_string())?;
+        let (stored, properties) = layout(&schema, WriterProperties::builder());
+        let stored = stored.unwrap_or(schema);
+        let batch = cast_batch(&batch, &stored).map_err(|e| e.to_string())?;
+        let options = ArrowWriterOptions::new().with_properties(properties.build());
+        let options = options.with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(&mut bytes, stored, options);
+        let mut writer = writer.map_err(|e| e.to_string())?;
+        writer.write(&batch).map_err(|e| e.to_string())?;
         writer.close().map_err(|e| e.to_string())?;
         let bytes = Bytes::from(bytes);
         let stored =
@@ -289,19 +291,6 @@ fn survives(field: &Field) -> Result<(), String> {
     let stored = contain(trip).and_then(|result| result)?;
     let stored = stored.field(0).data_type();
     if stored == field.data_type() { Ok(()) } else { Err(format!("it would come back as {stored}")) }
-}
-
-/// An error of the Parquet writer: the disk's if it carries one, else the data's.
-fn write_error(error: ParquetError) -> Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(current) = source {
-        if let Some(io) = current.downcast_ref::<std::io::Error>() {
-            let copy = io.raw_os_error().map_or_else(|| io.kind().into(), std::io::Error::from_raw_os_error);
-            return io_error("write", Path::new("the upload"), copy);
-        }
-        source = current.source();
-    }
-    Error::invalid(format!("cannot store this batch: {error}")).with_source(error)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::updated;
 use crate::catalog::{CATALOG, DatasetRef, PutMode, PutOptions, Upload};
 use crate::engine::TableSink;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::blocking;
+use crate::storage::{Storing, blocking};
 
 impl Handler {
     /// Stores the stream as a table.
@@ -60,7 +60,13 @@ impl Handler {
             let options = PutOptions { mode, ..PutOptions::default() };
             Upload::begin(catalog, table, columns, options).map(TableSink::Dataset)
         });
-        let sink = store(receiver, sink.await?).await?;
+        let mut storing = Storing::new(sink.await?);
+        while let Some(received) = receiver.next().await? {
+            if let Some(batch) = received.batch {
+                storing = storing.write(batch).await?;
+            }
+        }
+        let sink = storing.finish().await?;
         // Only here, after the stream's true end, does anything become visible.
         let rows = blocking(move || sink.finish()).await?;
         Ok(updated(i64::try_from(rows).unwrap_or(i64::MAX)))
@@ -89,22 +95,4 @@ fn replaces(command: &CommandStatementIngest, table: &DatasetRef, exists: bool) 
             format!("table {table} exists; drop it first, or ingest in mode replace"),
         )),
     }
-}
-
-/// Stores all batches of a stream. While one is encoded the next is received.
-async fn store(mut receiver: Receiver, sink: TableSink) -> Result<TableSink> {
-    let mut writing = tokio::spawn(async { Ok(sink) });
-    while let Some(received) = receiver.next().await? {
-        let Some(batch) = received.batch else { continue };
-        let mut sink = written(writing).await?;
-        writing = tokio::spawn(blocking(move || {
-            sink.write(&batch)?;
-            Ok(sink)
-        }));
-    }
-    written(writing).await
-}
-
-async fn written(writing: tokio::task::JoinHandle<Result<TableSink>>) -> Result<TableSink> {
-    writing.await.map_err(|join| Error::internal(format!("the writing task ended: {join}")))?
 }

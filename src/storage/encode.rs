@@ -1,0 +1,466 @@
+//! Writing Parquet with the columns encoded at once.
+//!
+//! ```text
+//! write ─▶ units of rows ─▶ one queue for each column ─▶ encoders ─▶ chunks ─▶ the file, group by group
+//!             │                                              │
+//!             └── waits while too many bytes are queued ◀────┘
+//! ```
+//!
+//! A column's units are encoded one after the other, different columns at the same time. When a row group
+//! is full the next one is begun while the last columns of the first are still being encoded: memory holds
+//! the queued units and the encoded pages of two row groups.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::{Array, ArrayData, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{FieldRef, SchemaRef};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnPath, TypePtr};
+
+use super::area::io_error;
+use super::dictionary;
+use super::encoders::Encoders;
+use crate::error::{Error, Result, contain};
+
+/// The most rows and bytes of a unit.
+const UNIT_ROWS: usize = 65_536;
+const UNIT_BYTES: usize = 16 << 20;
+/// A unit of so many rows, bytes or batches is not kept waiting for more.
+const ENOUGH_ROWS: usize = 8192;
+const ENOUGH_BYTES: usize = 1 << 20;
+const ENOUGH_BATCHES: usize = 64;
+/// The most bytes of units that wait or are being encoded; a single unit may be larger.
+const QUEUED_BYTES: usize = 48 << 20;
+/// Row groups that are encoded alike before the columns are looked at again.
+const ALIKE: usize = 8;
+
+/// Writes batches to a Parquet file. Dropped, it ends what is still queued.
+pub(super) struct ParallelWriter<W: Write + Send> {
+    file: SerializedFileWriter<W>,
+    schema: SchemaRef,
+    properties: WriterPropertiesBuilder,
+    /// Makes the columns of row groups, with what was found out about them.
+    factory: Option<ArrowRowGroupWriterFactory>,
+    row_group_rows: usize,
+    row_group_bytes: usize,
+    encoders: Encoders,
+    progress: StopOnDrop,
+    gathered: Gathered,
+    /// The row group that is being filled.
+    filling: Option<RowGroup>,
+    /// The full one before it.
+    closing: Option<Closing>,
+    /// Row groups begun.
+    begun: usize,
+}
+
+impl<W: Write + Send> ParallelWriter<W> {
+    /// Begins a file for batches of `schema`, to be encoded by `encoders`.
+    pub(super) fn new(
+        sink: W,
+        schema: SchemaRef,
+        properties: WriterPropertiesBuilder,
+        encoders: Encoders,
+    ) -> Result<Self, ParquetError> {
+        let built = Arc::new(properties.clone().build());
+        let parquet = ArrowSchemaConverter::new().with_coerce_types(built.coerce_types()).convert(&schema)?;
+        let file = SerializedFileWriter::new(sink, parquet.root_schema_ptr(), Arc::clone(&built))?;
+        Ok(Self {
+            file,
+            schema,
+            properties,
+            factory: None,
+            row_group_rows: built.max_row_group_row_count().unwrap_or(usize::MAX),
+            row_group_bytes: built.max_row_group_bytes().unwrap_or(usize::MAX),
+            encoders,
+            progress: StopOnDrop::default(),
+            gathered: Gathered::default(),
+            filling: None,
+            closing: None,
+            begun: 0,
+        })
+    }
+
+    /// Appends the rows of `batch`. An error may be that of an earlier batch. Waits while there is much
+    /// to be encoded already.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let rows = batch.num_rows();
+        let row_bytes = buffer_bytes(batch).checked_div(rows).unwrap_or(0).max(1);
+        let mut offset = 0;
+        while offset < rows {
+            let filled = self.filling.as_ref().map_or(0, |group| group.rows) + self.gathered.rows;
+            let room = self.gathered.room(row_bytes).min(self.row_group_rows - filled).max(1);
+            let length = room.min(rows - offset);
+            self.gathered.push(batch.slice(offset, length), length * row_bytes);
+            offset += length;
+            if self.gathered.is_enough() || filled + length >= self.row_group_rows {
+                self.dispatch()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes what is left, writes the footer and gives back where it was written to.
+    pub(super) fn finish(mut self) -> Result<W> {
+        if self.gathered.rows > 0 {
+            self.dispatch()?;
+        }
+        self.close_group()?;
+        self.append_closed()?;
+        self.file.into_inner().map_err(write_error)
+    }
+
+    /// Queues what was gathered.
+    fn dispatch(&mut self) -> Result<()> {
+        let Gathered { batches, rows, bytes } = std::mem::take(&mut self.gathered);
+        let charge = self.progress.charge(bytes)?;
+        let mut group = match self.filling.take() {
+            Some(group) => group,
+            None => self.begin_group(&batches)?,
+        };
+        group.rows += rows;
+        let unit = Arc::new(Unit { batches, _charge: charge });
+        for column in &group.columns {
+            column.queue(Work::Encode(Arc::clone(&unit)), &self.encoders);
+        }
+        let is_full = group.rows >= self.row_group_rows || group.encoded_bytes() >= self.row_group_bytes;
+        self.filling = Some(group);
+        if is_full { self.close_group() } else { Ok(()) }
+    }
+
+    fn begin_group(&mut self, first: &[RecordBatch]) -> Result<RowGroup> {
+        if self.begun.is_multiple_of(ALIKE) {
+            self.factory = None;
+        }
+        let factory = match self.factory.take() {
+            Some(factory) => factory,
+            None => contain(|| self.column_factory(first))
+                .map_err(|text| panicked(&text))?
+                .map_err(write_error)?,
+        };
+        let writers = factory.create_column_writers(self.begun).map_err(write_error)?;
+        self.factory = Some(factory);
+        self.begun += 1;
+        let fields = self.schema.fields();
+        let mut leaves: Vec<_> = fields.iter().map(|_| Vec::new()).collect();
+        for (leaf, writer) in writers.into_iter().enumerate() {
+            leaves[self.file.schema_descr().get_column_root_idx(leaf)].push(writer);
+        }
+        let columns = fields.iter().zip(leaves).enumerate().map(|(index, (field, leaves))| {
+            Arc::new(Column::new(index, Arc::clone(field), leaves, Arc::clone(&self.progress.0)))
+        });
+        Ok(RowGroup { columns: columns.collect(), rows: 0 })
+    }
+
+    /// What makes the columns of row groups that begin with the batches `first`.
+    fn column_factory(&self, first: &[RecordBatch]) -> Result<ArrowRowGroupWriterFactory, ParquetError> {
+        let mut properties = self.properties.clone();
+        if let Some(batch) = first.iter().max_by_key(|batch| batch.num_rows()) {
+            for (field, values) in self.schema.fields().iter().zip(batch.columns()) {
+                if !dictionary::pays(values, self.row_group_rows) {
+                    let path = ColumnPath::from(field.name().clone());
+                    properties = properties.set_column_dictionary_enabled(path, false);
+                }
+            }
+        }
+        factory(self.file.schema_descr().root_schema_ptr(), &self.schema, properties.build())
+    }
+
+    /// Ends the row group that is being filled. The one before it is written out first.
+    fn close_group(&mut self) -> Result<()> {
+        let Some(group) = self.filling.take() else { return Ok(()) };
+        self.append_closed()?;
+        let (done, chunks) = mpsc::channel();
+        for column in &group.columns {
+            column.queue(Work::Close(done.clone()), &self.encoders);
+        }
+        self.closing = Some(Closing { columns: group.columns.len(), chunks });
+        Ok(())
+    }
+
+    /// Waits for the closed row group and appends it to the file.
+    fn append_closed(&mut self) -> Result<()> {
+        let Some(closing) = self.closing.take() else { return Ok(()) };
+        let mut columns: Vec<(usize, Vec<ArrowColumnChunk>)> = closing.chunks.iter().collect();
+        self.progress.check()?;
+        if columns.len() != closing.columns {
+            return Err(Error::internal("a column was lost on its way into a row group"));
+        }
+        columns.sort_unstable_by_key(|(index, _)| *index);
+        let append = || {
+            let mut group = self.file.next_row_group()?;
+            for chunk in columns.into_iter().flat_map(|(_, chunks)| chunks) {
+                chunk.append_to_row_group(&mut group)?;
+            }
+            group.close().map(|_| ())
+        };
+        contain(append).map_err(|text| panicked(&text))?.map_err(write_error)
+    }
+}
+
+/// A factory of columns with properties of their own: it takes them from a file, so there is one that is
+/// never written.
+fn factory(
+    parquet: TypePtr,
+    schema: &SchemaRef,
+    properties: WriterProperties,
+) -> Result<ArrowRowGroupWriterFactory, ParquetError> {
+    let file = SerializedFileWriter::new(std::io::sink(), parquet, Arc::new(properties))?;
+    Ok(ArrowRowGroupWriterFactory::new(&file, Arc::clone(schema)))
+}
+
+/// Bytes that the values of `batch` lie in. What several columns share is counted for each.
+fn buffer_bytes(batch: &RecordBatch) -> usize {
+    fn bytes(data: &ArrayData) -> usize {
+        let nulls = data.nulls().map_or(0, |nulls| nulls.len() / 8);
+        let own: usize = data.buffers().iter().map(Buffer::len).sum();
+        data.child_data().iter().fold(nulls + own, |sum, child| sum.saturating_add(bytes(child)))
+    }
+    batch.columns().iter().fold(0, |sum, column| sum.saturating_add(bytes(&column.to_data())))
+}
+
+/// Batches that are to become a unit.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Rows of so many bytes that fit.
+    fn room(&self, row_bytes: usize) -> usize {
+        (UNIT_ROWS.saturating_sub(self.rows)).min(UNIT_BYTES.saturating_sub(self.bytes) / row_bytes)
+    }
+
+    fn push(&mut self, batch: RecordBatch, bytes: usize) {
+        self.rows += batch.num_rows();
+        self.bytes += bytes;
+        self.batches.push(batch);
+    }
+
+    fn is_enough(&self) -> bool {
+        self.rows >= ENOUGH_ROWS || self.bytes >= ENOUGH_BYTES || self.batches.len() >= ENOUGH_BATCHES
+    }
+}
+
+/// Rows that every column encodes at once.
+struct Unit {
+    batches: Vec<RecordBatch>,
+    _charge: Charge,
+}
+
+/// A row group that is being filled.
+struct RowGroup {
+    columns: Vec<Arc<Column>>,
+    rows: usize,
+}
+
+impl RowGroup {
+    /// Bytes that it has by now, as far as the encoders have come.
+    fn encoded_bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.encoded_bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A full row group, whose columns come in as they are ready.
+struct Closing {
+    columns: usize,
+    chunks: Receiver<(usize, Vec<ArrowColumnChunk>)>,
+}
+
+enum Work {
+    Encode(Arc<Unit>),
+    Close(Sender<(usize, Vec<ArrowColumnChunk>)>),
+}
+
+/// A column of a row group: its encoder, and what it is to encode.
+struct Column {
+    index: usize,
+    field: FieldRef,
+    progress: Arc<Progress>,
+    encoded_bytes: AtomicUsize,
+    state: Mutex<ColumnState>,
+}
+
+struct ColumnState {
+    /// One for each leaf; none while a thread has them.
+    leaves: Vec<ArrowColumnWriter>,
+    work: VecDeque<Work>,
+    /// Whether a job for this column runs or is about to.
+    scheduled: bool,
+}
+
+impl Column {
+    fn new(index: usize, field: FieldRef, leaves: Vec<ArrowColumnWriter>, progress: Arc<Progress>) -> Self {
+        let state = ColumnState { leaves, work: VecDeque::new(), scheduled: false };
+        Self { index, field, progress, encoded_bytes: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ColumnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(self: &Arc<Self>, work: Work, encoders: &Encoders) {
+        let mut state = self.lock();
+        state.work.push_back(work);
+        if !state.scheduled {
+            state.scheduled = true;
+            drop(state);
+            self.schedule(encoders);
+        }
+    }
+
+    fn schedule(self: &Arc<Self>, encoders: &Encoders) {
+        let (column, again) = (Arc::clone(self), encoders.clone());
+        encoders.run(move || {
+            if column.step() {
+                column.schedule(&again);
+            }
+        });
+    }
+
+    /// Does one piece of work, and says whether there is more.
+    fn step(&self) -> bool {
+        let (work, mut leaves) = {
+            let mut state = self.lock();
+            (state.work.pop_front(), std::mem::take(&mut state.leaves))
+        };
+        if let Some(work) = work
+            && !self.progress.is_stopped()
+        {
+            match contain(|| self.perform(work, &mut leaves)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.progress.fail(write_error(error)),
+                Err(text) => self.progress.fail(panicked(&text)),
+            }
+        }
+        let mut state = self.lock();
+        state.leaves = leaves;
+        state.scheduled = !state.work.is_empty();
+        state.scheduled
+    }
+
+    fn perform(&self, work: Work, leaves: &mut Vec<ArrowColumnWriter>) -> Result<(), ParquetError> {
+        match work {
+            Work::Encode(unit) => {
+                for batch in &unit.batches {
+                    let values = compute_leaves(&self.field, batch.column(self.index))?;
+                    for (leaf, values) in leaves.iter_mut().zip(&values) {
+                        leaf.write(values)?;
+                    }
+                }
+                let bytes = leaves.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+                self.encoded_bytes.store(bytes, Ordering::Relaxed);
+            }
+            Work::Close(done) => {
+                let chunks = leaves.drain(..).map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
+                // Nobody waits for it where the upload was dropped.
+                let _ = done.send((self.index, chunks));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the jobs of one file share.
+#[derive(Default)]
+struct Progress {
+    queued_bytes: Mutex<usize>,
+    freed: Condvar,
+    stopped: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+/// Bytes of a unit that is not encoded yet.
+struct Charge {
+    progress: Arc<Progress>,
+    bytes: usize,
+}
+
+impl Progress {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Keeps the first error and ends the rest of the work.
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Fails if any work has failed.
+    fn check(&self) -> Result<()> {
+        if !self.is_stopped() {
+            return Ok(());
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(failure.unwrap_or_else(|| Error::internal("writing went on after it had failed")))
+    }
+}
+
+/// The progress of a file as its writer sees it.
+#[derive(Default)]
+struct StopOnDrop(Arc<Progress>);
+
+impl StopOnDrop {
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    /// Waits until `bytes` more may be queued.
+    fn charge(&self, bytes: usize) -> Result<Charge> {
+        let mut queued = self.0.queued_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        while *queued > 0 && queued.saturating_add(bytes) > QUEUED_BYTES {
+            queued = self.0.freed.wait(queued).unwrap_or_else(PoisonError::into_inner);
+        }
+        *queued += bytes;
+        drop(queued);
+        let charge = Charge { progress: Arc::clone(&self.0), bytes };
+        self.check()?;
+        Ok(charge)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut queued = self.progress.queued_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *queued = queued.saturating_sub(self.bytes);
+        self.progress.freed.notify_all();
+    }
+}
+
+fn panicked(text: &str) -> Error {
+    Error::invalid(format!("cannot store this batch: {text}"))
+}
+
+/// An error of the Parquet writer: the disk's if it carries one, else the data's.
+pub(super) fn write_error(error: ParquetError) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = source {
+        if let Some(io) = current.downcast_ref::<std::io::Error>() {
+            let copy = io.raw_os_error().map_or_else(|| io.kind().into(), std::io::Error::from_raw_os_error);
+            return io_error("write", Path::new("the upload"), copy);
+        }
+        source = current.source();
+    }
+    Error::invalid(format!("cannot store this batch: {error}")).with_source(error)
+}
