@@ -220,8 +220,9 @@ impl Decoder {
         body: &Bytes,
         version: MetadataVersion,
     ) -> Result<RecordBatch, ArrowError> {
-        // What is aligned, or needs not be, stays where it is in the message.
-        let body = Buffer::from(body.clone());
+        // One copy, to where all values are aligned: copying only those that are not would keep the whole
+        // message as long as any of the others.
+        let body = Buffer::from(body.as_ref());
         let unchecked = Arc::clone(&self.unchecked);
         let batch = read_record_batch(&body, batch, unchecked, &self.dictionaries, None, &version)?;
         if self.unchecked == self.schema {

@@ -24,13 +24,14 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
+use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
 use super::area::io_error;
-use super::dictionary;
+use super::choice::{Choice, choose};
 use super::encoders::Encoders;
 use crate::error::{Error, Result, contain};
 
@@ -42,7 +43,7 @@ const ENOUGH_ROWS: usize = 8192;
 const ENOUGH_BYTES: usize = 1 << 20;
 const ENOUGH_BATCHES: usize = 64;
 /// The most bytes of units that wait or are being encoded; a single unit may be larger.
-const QUEUED_BYTES: usize = 48 << 20;
+const QUEUED_BYTES: usize = 32 << 20;
 /// Row groups that are encoded alike before the columns are looked at again.
 const ALIKE: usize = 8;
 
@@ -167,15 +168,15 @@ impl<W: Write + Send> ParallelWriter<W> {
     /// What makes the columns of row groups that begin with the batches `first`.
     fn column_factory(&self, first: &[RecordBatch]) -> Result<ArrowRowGroupWriterFactory, ParquetError> {
         let mut properties = self.properties.clone();
+        let parquet = self.file.schema_descr();
         if let Some(batch) = first.iter().max_by_key(|batch| batch.num_rows()) {
-            for (field, values) in self.schema.fields().iter().zip(batch.columns()) {
-                if !dictionary::pays(values, self.row_group_rows) {
-                    let path = ColumnPath::from(field.name().clone());
-                    properties = properties.set_column_dictionary_enabled(path, false);
-                }
+            for (leaf, column) in parquet.columns().iter().enumerate() {
+                let values = batch.column(parquet.get_column_root_idx(leaf));
+                let choice = choose(values, column.physical_type(), self.row_group_rows);
+                properties = encoded(properties, column.path(), choice);
             }
         }
-        factory(self.file.schema_descr().root_schema_ptr(), &self.schema, properties.build())
+        factory(parquet.root_schema_ptr(), &self.schema, properties.build())
     }
 
     /// Ends the row group that is being filled. The one before it is written out first.
@@ -207,6 +208,22 @@ impl<W: Write + Send> ParallelWriter<W> {
             group.close().map(|_| ())
         };
         contain(append).map_err(|text| panicked(&text))?.map_err(write_error)
+    }
+}
+
+/// `properties` with the encoding of a column.
+fn encoded(
+    properties: WriterPropertiesBuilder,
+    path: &ColumnPath,
+    choice: Choice,
+) -> WriterPropertiesBuilder {
+    match choice {
+        Choice::Dictionary => properties,
+        Choice::Plain => properties.set_column_dictionary_enabled(path.clone(), false),
+        Choice::Delta => properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_compression(path.clone(), Compression::UNCOMPRESSED),
     }
 }
 

@@ -8,7 +8,7 @@
 //! - a published file was synced, read back, renamed and its directory synced before anyone is told.
 
 mod area;
-mod dictionary;
+mod choice;
 mod encode;
 mod encoders;
 mod file;

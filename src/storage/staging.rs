@@ -20,7 +20,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use serde::Deserialize;
 
 use super::area::io_error;
-use super::dictionary::MAX_DICTIONARY_BYTES;
+use super::choice::MAX_DICTIONARY_BYTES;
 use super::encode::{ParallelWriter, write_error};
 use super::encoders::Encoders;
 use super::file::HeldFile;
