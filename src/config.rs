@@ -52,7 +52,8 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_ADVERTISE", value_name = "URI", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
 
-    /// The codec of uploads [default: snappy]
+    /// The codec of uploads; integers that are stored as packed differences are not compressed again
+    /// [default: lz4]
     #[arg(long, env = "AIRSTRIP_CODEC", value_name = "CODEC")]
     pub codec: Option<Codec>,
 
@@ -272,7 +273,7 @@ impl Settings {
             footer_cache_bytes: self.footer_cache.unwrap_or(ByteSize::mib(128)).as_u64(),
             max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
             staging: StagingOptions {
-                codec: self.codec.unwrap_or(Codec::Snappy),
+                codec: self.codec.unwrap_or(Codec::Lz4),
                 row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
                 row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
             },

@@ -30,7 +30,8 @@
 //! # The life of an upload
 //!
 //! ```text
-//! DoPut ─▶ body guard ─▶ receive ─▶ staged file ─▶ true end? ─▶ fsync ─▶ read back ─▶ lock name
+//! DoPut ─▶ body guard ─▶ receive ─▶ encode, columns at once ─▶ staged file
+//!       ─▶ true end? ─▶ fsync ─▶ read back ─▶ lock name
 //!       ─▶ version still right? ─▶ rename ─▶ fsync directory ─▶ OK
 //! ```
 //!

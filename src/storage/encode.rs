@@ -42,7 +42,7 @@ const UNIT_BYTES: usize = 16 << 20;
 const ENOUGH_ROWS: usize = 8192;
 const ENOUGH_BYTES: usize = 1 << 20;
 const ENOUGH_BATCHES: usize = 64;
-/// The most bytes of units that wait or are being encoded; a single unit may be larger.
+/// The most bytes of units that wait or are being encoded.
 const QUEUED_BYTES: usize = 32 << 20;
 /// Row groups that are encoded alike before the columns are looked at again.
 const ALIKE: usize = 8;
@@ -126,7 +126,8 @@ impl<W: Write + Send> ParallelWriter<W> {
     /// Queues what was gathered.
     fn dispatch(&mut self) -> Result<()> {
         let Gathered { batches, rows, bytes } = std::mem::take(&mut self.gathered);
-        let charge = self.progress.charge(bytes)?;
+        // What is queued is not in the size of its row group yet, so it must not be more than one.
+        let charge = self.progress.charge(bytes, QUEUED_BYTES.min(self.row_group_bytes))?;
         let mut group = match self.filling.take() {
             Some(group) => group,
             None => self.begin_group(&batches)?,
@@ -437,10 +438,10 @@ impl StopOnDrop {
         self.0.check()
     }
 
-    /// Waits until `bytes` more may be queued.
-    fn charge(&self, bytes: usize) -> Result<Charge> {
+    /// Waits until `bytes` more may be queued, with `most` in all; a single unit may be larger.
+    fn charge(&self, bytes: usize, most: usize) -> Result<Charge> {
         let mut queued = self.0.queued_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        while *queued > 0 && queued.saturating_add(bytes) > QUEUED_BYTES {
+        while *queued > 0 && queued.saturating_add(bytes) > most {
             queued = self.0.freed.wait(queued).unwrap_or_else(PoisonError::into_inner);
         }
         *queued += bytes;
@@ -480,4 +481,127 @@ pub(super) fn write_error(error: ParquetError) -> Error {
         source = current.source();
     }
     Error::invalid(format!("cannot store this batch: {error}")).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray};
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    };
+    use parquet::file::metadata::RowGroupMetaData;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// Rows from `start` on: a key, a text, and nested columns of two and of one leaf.
+    fn rows(start: i64, count: i64) -> RecordBatch {
+        let numbers = start..start + count;
+        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.clone()));
+        let text = numbers.clone().map(|key| (key % 7 != 0).then(|| format!("the text of row {key}")));
+        let text: ArrayRef = Arc::new(StringViewArray::from_iter(text));
+        let field =
+            |name: &str, values: &ArrayRef| Arc::new(Field::new(name, values.data_type().clone(), true));
+        let pair = vec![(field("a", &keys), Arc::clone(&keys)), (field("b", &text), Arc::clone(&text))];
+        let pair: ArrayRef = Arc::new(StructArray::from(pair));
+        let lists = numbers.map(|key| (key % 5 != 0).then(|| (0..key % 4).map(Some).collect::<Vec<_>>()));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+        let columns = [("key", keys), ("text", text), ("pair", pair), ("list", lists)];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
+    }
+
+    fn properties(rows: usize, bytes: usize) -> WriterPropertiesBuilder {
+        WriterProperties::builder()
+            .set_max_row_group_row_count(Some(rows))
+            .set_max_row_group_bytes(Some(bytes))
+    }
+
+    fn written(batches: &[RecordBatch], properties: WriterPropertiesBuilder) -> Bytes {
+        let schema = batches[0].schema();
+        let mut writer = ParallelWriter::new(Vec::new(), schema, properties, Encoders::new()).unwrap();
+        for batch in batches {
+            writer.write(batch).unwrap();
+        }
+        writer.finish().unwrap().into()
+    }
+
+    fn group_rows(file: &Bytes) -> Vec<i64> {
+        let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new());
+        metadata.unwrap().metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
+    }
+
+    #[test]
+    fn what_is_written_comes_back_in_order_whatever_its_batches() {
+        for (batches, length) in [(1, 10_000), (10, 1000), (4000, 3), (2, 70_000)] {
+            let batches: Vec<_> = (0..batches).map(|index| rows(index * length, length)).collect();
+            let expected = concat_batches(&batches[0].schema(), &batches).unwrap();
+            let file = written(&batches, properties(3000, 1 << 20));
+            let groups = group_rows(&file);
+            let (last, full) = groups.split_last().unwrap();
+            assert!(full.iter().all(|rows| *rows == 3000) && *last <= 3000, "{groups:?}");
+            let options = ArrowReaderOptions::new().with_schema(expected.schema());
+            let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
+            let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+            assert_eq!(concat_batches(&expected.schema(), &read).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn row_groups_are_limited_in_bytes() {
+        let batches: Vec<_> = (0..64).map(|index| rows(index * 8192, 8192)).collect();
+        let file = written(&batches, properties(usize::MAX, 1 << 20));
+        assert!(group_rows(&file).len() > 4, "{:?}", group_rows(&file));
+    }
+
+    #[test]
+    fn no_rows_make_a_file_without_row_groups() {
+        assert!(group_rows(&written(&[rows(0, 0)], properties(1000, 1 << 20))).is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_encoded_is_the_clients_error() {
+        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, false)]));
+        let mut writer =
+            ParallelWriter::new(Vec::new(), schema, properties(100_000, 1 << 20), Encoders::new()).unwrap();
+        let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(vec!["x"; 10_000]));
+        let wrong = RecordBatch::try_from_iter([("key", texts)]).unwrap();
+        let written = writer.write(&wrong).and_then(|()| writer.finish());
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()))
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let batch = rows(0, 50_000);
+        let mut writer =
+            ParallelWriter::new(Full, batch.schema(), properties(1000, 1 << 20), Encoders::new()).unwrap();
+        let written = writer.write(&batch).and_then(|()| writer.finish().map(|_| ()));
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::ResourceExhausted);
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_stops_its_columns() {
+        let batch = rows(0, 200_000);
+        let mut writer =
+            ParallelWriter::new(Vec::new(), batch.schema(), properties(50_000, 1 << 30), Encoders::new())
+                .unwrap();
+        writer.write(&batch).unwrap();
+        let progress = Arc::downgrade(&writer.progress.0);
+        drop(writer);
+        // Nobody holds units, columns or threads for it any more.
+        while progress.upgrade().is_some() {
+            std::thread::yield_now();
+        }
+    }
 }

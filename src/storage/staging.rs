@@ -100,8 +100,9 @@ impl Staging {
         let root = Arc::clone(&self.root);
         let mut staged = StagedFile { root, path, stored: None, writer: None, rows: 0, published: false };
         let (stored, properties) = layout(&schema, self.options.properties());
-        staged.stored = stored.clone();
-        let writer = ParallelWriter::new(file, stored.unwrap_or(schema), properties, self.encoders.clone());
+        staged.stored = stored;
+        let written = staged.stored.clone().unwrap_or(schema);
+        let writer = ParallelWriter::new(file, written, properties, self.encoders.clone());
         staged.writer = Some(writer.map_err(write_error)?);
         Ok(staged)
     }

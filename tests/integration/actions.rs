@@ -35,7 +35,7 @@ async fn describe_tells_all_there_is_to_know() {
     assert_eq!((&described["rows"], &described["files"]), (&json!("1000"), &json!("1")));
     assert_eq!(described["rowGroups"], "1");
     assert_eq!(described["kind"], "DATASET_KIND_FILE");
-    assert_eq!(described["codecs"], json!(["snappy"]));
+    assert_eq!(described["codecs"], json!(["lz4_raw", "uncompressed"]));
     let n = &described["columns"][1];
     assert_eq!(n, &json!({"name": "n", "type": "Int64", "nullCount": "0", "min": "0", "max": "999"}));
     assert!(described["modified"].as_str().unwrap().starts_with("20"));
