@@ -502,7 +502,7 @@ mod tests {
         let numbers = start..start + count;
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.clone()));
         let text = numbers.clone().map(|key| (key % 7 != 0).then(|| format!("the text of row {key}")));
-        let text: ArrayRef = Arc::new(StringViewArray::from_iter(text));
+        let text: ArrayRef = Arc::new(text.collect::<StringViewArray>());
         let field =
             |name: &str, values: &ArrayRef| Arc::new(Field::new(name, values.data_type().clone(), true));
         let pair = vec![(field("a", &keys), Arc::clone(&keys)), (field("b", &text), Arc::clone(&text))];
