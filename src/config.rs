@@ -4,6 +4,7 @@
 //! `idle-timeout` in the file. Nothing here touches files or the machine.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde::Deserialize;
 use crate::catalog::CatalogOptions;
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
-use crate::server::{DownloadOptions, ServerOptions, SessionOptions, StatementsOptions};
+use crate::server::{DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions};
 use crate::storage::{Codec, StagingOptions};
 
 /// The settings as they were given; what is `None` was not.
@@ -163,6 +164,22 @@ pub struct Settings {
     )]
     pub zero_copy: Option<bool>,
 
+    /// HTTP/2: what a client may send of one upload ahead of its reading [default: 4MiB]
+    #[arg(long, env = "AIRSTRIP_STREAM_WINDOW", value_name = "SIZE")]
+    pub stream_window: Option<ByteSize>,
+
+    /// HTTP/2: what a client may send of all uploads of a connection ahead of their reading [default: 16MiB]
+    #[arg(long, env = "AIRSTRIP_CONNECTION_WINDOW", value_name = "SIZE")]
+    pub connection_window: Option<ByteSize>,
+
+    /// HTTP/2: the largest frame that a client may send [default: 1MiB]
+    #[arg(long, env = "AIRSTRIP_HTTP_FRAME", value_name = "SIZE")]
+    pub http_frame: Option<ByteSize>,
+
+    /// How often a silent client is asked whether it is still there [default: 30s]
+    #[arg(long, env = "AIRSTRIP_KEEPALIVE", value_name = "TIME")]
+    pub keepalive: Option<Period>,
+
     /// How the log on standard error looks [default: text]
     #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -261,6 +278,10 @@ impl Settings {
             frame_cache: self.frame_cache.or(weaker.frame_cache),
             read_ahead: self.read_ahead.or(weaker.read_ahead),
             zero_copy: self.zero_copy.or(weaker.zero_copy),
+            stream_window: self.stream_window.or(weaker.stream_window),
+            connection_window: self.connection_window.or(weaker.connection_window),
+            http_frame: self.http_frame.or(weaker.http_frame),
+            keepalive: self.keepalive.or(weaker.keepalive),
             log_format: self.log_format.or(weaker.log_format),
             log: self.log.or(weaker.log),
         }
@@ -301,6 +322,17 @@ impl Settings {
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
             max_streams: self.max_streams.unwrap_or(256).max(1),
             ticket_lifetime: period(self.ticket_lifetime, 24 * 3600),
+            http: HttpOptions {
+                stream_window: between("stream-window", self.stream_window, 4 << 20, HTTP_WINDOWS)?,
+                connection_window: between(
+                    "connection-window",
+                    self.connection_window,
+                    16 << 20,
+                    HTTP_WINDOWS,
+                )?,
+                frame: between("http-frame", self.http_frame, 1 << 20, HTTP_FRAMES)?,
+                keepalive: period(self.keepalive, 30),
+            },
             zero_copy: self.zero_copy.unwrap_or(true),
             downloads: DownloadOptions {
                 cache_bytes: self.frame_cache.map_or(memory / 8, |size| size.as_u64()),
@@ -324,6 +356,18 @@ impl Settings {
             server,
         })
     }
+}
+
+/// What HTTP/2 allows (RFC 9113, 6.5.2), and windows of at least what they are by default.
+const HTTP_WINDOWS: RangeInclusive<u32> = 65_535..=(1 << 31) - 1;
+const HTTP_FRAMES: RangeInclusive<u32> = 16_384..=(1 << 24) - 1;
+
+fn between(name: &str, value: Option<ByteSize>, default: u32, range: RangeInclusive<u32>) -> Result<u32> {
+    let Some(value) = value else { return Ok(default) };
+    let bytes = u32::try_from(value.as_u64()).ok().filter(|bytes| range.contains(bytes));
+    bytes.ok_or_else(|| {
+        Error::invalid(format!("{name} is from {} to {} bytes, not {value}", range.start(), range.end()))
+    })
 }
 
 /// The planner's recursion is bounded by this depth, and its stacks are sized for it.

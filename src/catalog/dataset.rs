@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,6 +148,27 @@ impl Dataset {
             [part] if Arc::ptr_eq(&self.schema, &part.footer.schema) => part.footer.ipc_schema(),
             _ => ipc_schema(&self.schema).into(),
         }
+    }
+
+    /// The row groups, counted over all parts, in up to `count` runs of about the same size.
+    pub fn shares(&self, count: usize) -> Vec<Range<u64>> {
+        let groups = self.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
+        let bytes: Vec<u64> =
+            groups.map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0).max(1)).collect();
+        let share = bytes.iter().sum::<u64>().div_ceil(count.max(1) as u64);
+        let (mut shares, mut start, mut filled) = (Vec::new(), 0, 0);
+        for (group, bytes) in (0_u64..).zip(bytes) {
+            if filled > 0 && filled + bytes / 2 > share && shares.len() + 1 < count {
+                shares.push(start..group);
+                (start, filled) = (group, 0);
+            }
+            filled += bytes;
+        }
+        if filled > 0 {
+            let end = self.parts.iter().map(|part| part.footer.metadata.num_row_groups() as u64).sum();
+            shares.push(start..end);
+        }
+        shares
     }
 
     /// Rows, exactly.

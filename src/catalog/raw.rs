@@ -2,6 +2,7 @@
 //! columns.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -14,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::storage::{
     FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, slices, without_views,
 };
+
+/// All row groups.
+const ALL: Range<u64> = 0..u64::MAX;
 
 /// A snapshot to be read in pieces, which can be decoded apart from each other.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct RawScan {
     file_schema: SchemaRef,
     /// The most rows.
     limit: u64,
+    /// The row groups that are read, counted over all parts.
+    row_groups: Range<u64>,
     /// Whether batches are cast to `schema` here, and not by the encoder of messages, which knows only
     /// the casts from what Parquet can hold to what was stored.
     is_cast: bool,
@@ -70,7 +76,16 @@ impl RawScan {
         let columns = (0..schema.fields().len()).collect();
         let decoded = Arc::new(decodable(&schema));
         let file_schema = Arc::new(decodable(&snapshot.dataset.file_schema));
-        Self { snapshot, columns, schema, decoded, file_schema, limit: u64::MAX, is_cast: false }
+        Self {
+            snapshot,
+            columns,
+            schema,
+            decoded,
+            file_schema,
+            limit: u64::MAX,
+            row_groups: ALL,
+            is_cast: false,
+        }
     }
 
     /// A scan of some columns, of `limit` rows at most, for an output of `schema`: the same columns, in
@@ -105,7 +120,13 @@ impl RawScan {
         let limit = limit.map_or(u64::MAX, |limit| limit as u64);
         let decoded = Arc::new(Schema::new(decoded));
         let is_cast = decoded != schema;
-        Self { snapshot, columns, schema, decoded, file_schema, limit, is_cast }
+        Self { snapshot, columns, schema, decoded, file_schema, limit, row_groups: ALL, is_cast }
+    }
+
+    /// The same of some row groups only, counted over all parts in order.
+    #[must_use]
+    pub fn with_row_groups(self, row_groups: Range<u64>) -> Self {
+        Self { row_groups, ..self }
     }
 
     /// The schema of the stream.
@@ -115,14 +136,22 @@ impl RawScan {
 
     /// Rows, exactly.
     pub fn rows(&self) -> u64 {
-        self.snapshot.dataset.rows().min(self.limit)
+        let groups = self.snapshot.dataset.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
+        let read = (0..).zip(groups).filter(|(group, _)| self.row_groups.contains(group));
+        let rows: i64 = read.map(|(_, group)| group.num_rows()).sum();
+        u64::try_from(rows).unwrap_or(0).min(self.limit)
     }
 
     /// The rows in order, in pieces of about `target` bytes.
     pub fn pieces(&self, target: u64) -> Vec<Piece> {
         let parts = self.snapshot.dataset.parts.iter().enumerate();
+        let mut before = 0;
         let pieces = parts.flat_map(|(part, file)| {
+            let first = before;
+            before += file.footer.metadata.num_row_groups() as u64;
             let slices = slices(&file.footer, &self.projection(part), target).into_iter();
+            let slices =
+                slices.filter(move |slice| self.row_groups.contains(&(first + slice.row_group as u64)));
             slices.map(move |slice| Piece { part, slice })
         });
         let mut left = usize::try_from(self.limit).unwrap_or(usize::MAX);

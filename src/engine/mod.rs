@@ -41,7 +41,7 @@ pub use output::TypeProfile;
 pub use parameters::Bound;
 pub use query::{Prepared, Query, QueryStream, deadline_exceeded};
 pub use running::{Activity, cancelled};
-pub use scope::Scope;
+pub use scope::{Endpoints, Scope};
 pub use session::{Engine, EngineOptions};
 pub use setting::Setting;
 pub use source::Source;

@@ -44,6 +44,35 @@ const ALLOWED: [(&str, Option<usize>); 24] = [
     ("datafusion.sql_parser.parse_float_as_decimal", None),
 ];
 
+/// How many endpoints the FlightInfo of a dataset may have: one, if nobody asks for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints(u16);
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Endpoints {
+    /// The most: a FlightInfo holds them all.
+    const MOST: u16 = 1024;
+
+    /// Reads a number of endpoints.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(count) if (1..=Self::MOST).contains(&count) => Ok(Self(count)),
+            _ => Err(Error::invalid(format!("endpoints is a number from 1 to {}, not {text:?}", Self::MOST))),
+        }
+    }
+}
+
+impl From<Endpoints> for usize {
+    fn from(endpoints: Endpoints) -> Self {
+        endpoints.0.into()
+    }
+}
+
 /// The options of a session. The default is what a client has that never set any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -51,12 +80,14 @@ pub struct Scope {
     pub types: TypeProfile,
     /// Where tables without a schema are looked up.
     pub schema: SchemaName,
+    /// The endpoints that the FlightInfo of a dataset may have.
+    pub endpoints: Endpoints,
     /// DataFusion's settings that are not at their default, by name.
     settings: BTreeMap<String, String>,
 }
 
 impl Scope {
-    /// Sets an option: `catalog`, `schema`, `types`, `time_zone`, or a setting of DataFusion's.
+    /// Sets an option: `catalog`, `schema`, `types`, `endpoints`, `time_zone`, or a setting of DataFusion's.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         match full_name(name).as_str() {
             "catalog" if value == CATALOG => {}
@@ -65,6 +96,7 @@ impl Scope {
             }
             "schema" => self.schema = SchemaName::parse(value)?,
             "types" => self.types = TypeProfile::parse(value)?,
+            "endpoints" => self.endpoints = Endpoints::parse(value)?,
             full => {
                 check(full, value)?;
                 self.settings.insert(full.to_owned(), value.to_owned());
@@ -79,6 +111,7 @@ impl Scope {
             "catalog" => {}
             "schema" => self.schema = SchemaName::default(),
             "types" => self.types = TypeProfile::default(),
+            "endpoints" => self.endpoints = Endpoints::default(),
             full => {
                 allowed(full)?;
                 self.settings.remove(full);
@@ -89,7 +122,7 @@ impl Scope {
 
     /// The session's own options with their values, and DataFusion's settings that were set.
     pub fn options(&self) -> Vec<(String, String)> {
-        let own = ["catalog", "schema", "types", "time_zone"];
+        let own = ["catalog", "schema", "types", "time_zone", "endpoints"];
         let own = own.into_iter().filter_map(|name| Some((name.to_owned(), self.own(name)?)));
         own.chain(self.settings().filter(|(name, _)| name != TIME_ZONE)).collect()
     }
@@ -105,6 +138,7 @@ impl Scope {
             "catalog" => CATALOG.to_owned(),
             "schema" | "search_path" => self.schema.as_str().to_owned(),
             "types" => self.types.as_str().to_owned(),
+            "endpoints" => self.endpoints.0.to_string(),
             "time_zone" | "timezone" => {
                 self.settings.get(TIME_ZONE).map_or(DEFAULT_TIME_ZONE, String::as_str).to_owned()
             }
@@ -137,7 +171,7 @@ fn allowed(name: &str) -> Result<Option<usize>> {
     found.map(|(_, most)| *most).ok_or_else(|| {
         let names = ALLOWED.map(|(name, _)| name).join(", ");
         Error::invalid(format!(
-            "{name:?} is not an option that a session can set; there are catalog, schema, types, time_zone, {names}"
+            "{name:?} is not an option that a session can set; there are catalog, schema, types, endpoints, time_zone, {names}"
         ))
     })
 }

@@ -10,10 +10,10 @@ use super::frames::{Chunk, FrameEncoder, Framing, opening};
 use super::respond::{Chunks, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
-use super::target::{SqlQuery, Target, check_schema_digest};
-use crate::catalog::{DatasetRef, RawScan};
+use super::target::{RowGroups, SqlQuery, Target, check_schema_digest};
+use crate::catalog::{DatasetRef, RawScan, Snapshot};
 use crate::engine::{Activity, Environment, Permit, Query, QueryStream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::blocking;
 
 impl Handler {
@@ -22,6 +22,7 @@ impl Handler {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => self.get_dataset(dataset, client, rpc).await,
+            Target::RowGroups(part) => self.get_row_groups(part, client, rpc).await,
             Target::Query(query) => self.get_query(query, client, rpc).await,
             Target::Change { rows } => self.get_count(rows, rpc),
             Target::Command(command) => self.command_get(command, client, rpc).await,
@@ -29,9 +30,32 @@ impl Handler {
     }
 
     async fn get_dataset(&self, dataset: DatasetRef, client: &Client, rpc: Rpc) -> Result<Chunks> {
+        let scan = RawScan::new(self.snapshot(dataset).await?);
+        self.download(scan, client, rpc)
+    }
+
+    /// A part of a dataset's stream, if the dataset is still what the ticket was made for.
+    async fn get_row_groups(&self, part: RowGroups, client: &Client, rpc: Rpc) -> Result<Chunks> {
+        let RowGroups { dataset, version, range } = part;
+        let snapshot = self.snapshot(dataset).await?;
+        let (dataset, now) = (&snapshot.dataset.reference, snapshot.dataset.version());
+        if now.as_str() != version {
+            return Err(Error::precondition(format!(
+                "the ticket is of version {version} of dataset {dataset}, which has version {now} by now; ask \
+                 for new tickets (GetFlightInfo)"
+            )));
+        }
+        let scan = RawScan::new(Arc::clone(&snapshot)).with_row_groups(range);
+        self.download(scan, client, rpc)
+    }
+
+    async fn snapshot(&self, dataset: DatasetRef) -> Result<Arc<Snapshot>> {
         let catalog = Arc::clone(self.engine.catalog());
-        let snapshot = blocking(move || catalog.snapshot(&dataset)).await?;
-        let chunks = self.downloads.stream(RawScan::new(Arc::new(snapshot)), client.framing)?;
+        blocking(move || catalog.snapshot(&dataset)).await.map(Arc::new)
+    }
+
+    fn download(&self, scan: RawScan, client: &Client, rpc: Rpc) -> Result<Chunks> {
+        let chunks = self.downloads.stream(scan, client.framing)?;
         Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
     }
 

@@ -14,7 +14,7 @@ use super::respond::Responses;
 use super::rpc::Rpc;
 use super::session::Client;
 use super::status::status;
-use super::target::{SqlQuery, Target, dataset_ticket, lasting};
+use super::target::{RowGroups, SqlQuery, Target, dataset_ticket, lasting, row_groups_ticket};
 use crate::catalog::{Catalog, Dataset, Listed};
 use crate::error::{Error, Result, contain};
 use crate::storage::{blocking, ipc_schema};
@@ -40,11 +40,14 @@ impl Handler {
             Target::Dataset(dataset) => {
                 let catalog = Arc::clone(self.engine.catalog());
                 let dataset = blocking(move || catalog.describe(&dataset)).await?;
-                Ok(dataset_info(&dataset, descriptor, &self.options.advertise))
+                let endpoints = client.endpoints.unwrap_or(self.sessions.environment(client).scope.endpoints);
+                Ok(dataset_info(&dataset, descriptor, endpoints.into(), &self.options.advertise))
             }
             Target::Query(query) => self.query_info(query, descriptor, client, rpc).await,
             Target::Command(command) => self.command_info(command, descriptor, client, rpc).await,
-            Target::Change { .. } => Err(Error::invalid("a ticket is redeemed by DoGet")),
+            Target::Change { .. } | Target::RowGroups(_) => {
+                Err(Error::invalid("a ticket is redeemed by DoGet"))
+            }
         }
     }
 
@@ -88,7 +91,9 @@ impl Handler {
             }
             Target::Query(query) => Ok(ipc_schema(self.plan(&query, client, rpc).await?.schema()).into()),
             Target::Command(command) => self.command_schema(command, client, rpc).await,
-            Target::Change { .. } => Err(Error::invalid("a ticket is redeemed by DoGet")),
+            Target::Change { .. } | Target::RowGroups(_) => {
+                Err(Error::invalid("a ticket is redeemed by DoGet"))
+            }
         }
     }
 
@@ -152,7 +157,7 @@ fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> V
     let info = |listed: &Listed| match catalog.describe_listed(listed) {
         Ok(dataset) => {
             let descriptor = FlightDescriptor::new_path(listed.reference.to_path());
-            Some(dataset_info(&dataset, descriptor, advertise))
+            Some(dataset_info(&dataset, descriptor, 1, advertise))
         }
         Err(error) => {
             tracing::warn!(dataset = %listed.reference, %error, "left out of the listing");
@@ -174,7 +179,13 @@ fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {
     contain(|| glob.compile_matcher()).map(Some).map_err(no_glob)
 }
 
-fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[String]) -> FlightInfo {
+/// The FlightInfo of a dataset, with its rows in up to so many endpoints.
+fn dataset_info(
+    dataset: &Dataset,
+    descriptor: FlightDescriptor,
+    endpoints: usize,
+    advertise: &[String],
+) -> FlightInfo {
     let info = FlightInfo {
         schema: dataset.ipc_schema(),
         total_records: i64::try_from(dataset.rows()).unwrap_or(i64::MAX),
@@ -182,10 +193,19 @@ fn dataset_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[St
         ordered: true,
         ..FlightInfo::default()
     };
-    info.with_descriptor(descriptor).with_endpoint(endpoint(dataset_ticket(&dataset.reference), advertise))
+    let info = info.with_descriptor(descriptor);
+    let shares = if endpoints > 1 { dataset.shares(endpoints) } else { Vec::new() };
+    if shares.len() <= 1 {
+        return info.with_endpoint(endpoint(dataset_ticket(&dataset.reference), advertise));
+    }
+    let version = dataset.version().as_str().to_owned();
+    shares.into_iter().fold(info, |info, range| {
+        let part = RowGroups { dataset: dataset.reference.clone(), version: version.clone(), range };
+        info.with_endpoint(endpoint(row_groups_ticket(&part), advertise))
+    })
 }
 
-/// The one endpoint. No location means: on the connection that you have.
+/// An endpoint. No location means: on the connection that you have.
 fn endpoint(ticket: Ticket, advertise: &[String]) -> FlightEndpoint {
     let endpoint = FlightEndpoint::new().with_ticket(ticket);
     advertise.iter().fold(endpoint, FlightEndpoint::with_location)

@@ -37,5 +37,5 @@ mod zero_copy;
 
 pub use download::DownloadOptions;
 pub use flight_sql::StatementsOptions;
-pub use serve::{Server, ServerOptions};
+pub use serve::{HttpOptions, Server, ServerOptions};
 pub use session::SessionOptions;

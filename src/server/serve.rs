@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub max_streams: u32,
     /// How long a query's ticket can be redeemed.
     pub ticket_lifetime: Duration,
+    /// The settings of connections.
+    pub http: HttpOptions,
     /// Whether DoGet sends arrays without copying them.
     pub zero_copy: bool,
     /// The settings of raw streams.
@@ -48,11 +50,19 @@ pub struct ServerOptions {
     pub statements: StatementsOptions,
 }
 
-/// HTTP/2 flow control: uploads are bounded by what the server grants.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
-const FRAME_BYTES: u32 = 1 << 20;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// The settings of HTTP/2 connections, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpOptions {
+    /// Flow control: uploads are bounded by what the server grants. Downloads obey what the client does.
+    pub stream_window: u32,
+    /// The same for all streams of a connection.
+    pub connection_window: u32,
+    /// The largest frame that is taken.
+    pub frame: u32,
+    /// How often a silent client is asked whether it is still there.
+    pub keepalive: Duration,
+}
+
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The gRPC server.
@@ -88,11 +98,11 @@ impl Server {
             let _ = draining.send(());
         };
         let server = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME_BYTES)
+            .initial_stream_window_size(options.http.stream_window)
+            .initial_connection_window_size(options.http.connection_window)
+            .max_frame_size(options.http.frame)
             .max_concurrent_streams(options.max_streams)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_interval(Some(options.http.keepalive))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(RpcLayer)
             .add_service(health_service)

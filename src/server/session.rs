@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::connection::{ConnectionId, Peer};
 use super::frames::{Framing, MessageSize};
 use super::handshake::{TOKEN, user};
-use crate::engine::{Environment, Scope, TemporaryTables, TypeProfile, time_field, times};
+use crate::engine::{Endpoints, Environment, Scope, TemporaryTables, TypeProfile, time_field, times};
 use crate::error::{Error, Result};
 
 /// How long a client may take to come back with its cookie after its connection ended.
@@ -110,6 +110,8 @@ pub(super) struct Client {
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
     types: Option<TypeProfile>,
+    /// The endpoints that it wants a dataset in: the header `x-airstrip-endpoints`.
+    pub(super) endpoints: Option<Endpoints>,
     /// How the client wants its messages: the headers `x-airstrip-compression` and
     /// `x-airstrip-message-size`, else what is known of its kind.
     pub(super) framing: Framing,
@@ -152,7 +154,8 @@ impl Client {
             (None, Some(agent)) if agent.starts_with(CPP_CORE) => MessageSize::Roomy,
             (None, _) => MessageSize::Usual,
         };
-        Ok(Self { key, has_key, user, types, framing: Framing { size, compression } })
+        let endpoints = header(metadata, "x-airstrip-endpoints")?.map(Endpoints::parse).transpose()?;
+        Ok(Self { key, has_key, user, types, endpoints, framing: Framing { size, compression } })
     }
 
     /// The client of a request.

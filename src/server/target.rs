@@ -1,5 +1,6 @@
 //! What a descriptor or a ticket asks for, read once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,8 @@ const FLIGHT_SQL_TYPES: &str = "type.googleapis.com/arrow.flight.protocol.sql.";
 pub(super) enum Target {
     /// A dataset's raw stream.
     Dataset(DatasetRef),
+    /// A part of a dataset's raw stream.
+    RowGroups(RowGroups),
     /// The result of a query.
     Query(SqlQuery),
     /// The count of a statement that has been run already.
@@ -35,6 +38,14 @@ pub(super) enum Target {
     },
     /// What a command of Flight SQL says.
     Command(Command),
+}
+
+/// Row groups of one version of a dataset, counted over its files in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RowGroups {
+    pub(super) dataset: DatasetRef,
+    pub(super) version: String,
+    pub(super) range: Range<u64>,
 }
 
 /// Where bytes came from. A command of several words that names no dataset is SQL, however it begins;
@@ -143,7 +154,7 @@ impl Target {
     /// The target as the log shows it.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Dataset(dataset) => dataset.to_string(),
+            Self::Dataset(dataset) | Self::RowGroups(RowGroups { dataset, .. }) => dataset.to_string(),
             Self::Query(query) => query.source.to_string(),
             Self::Change { .. } => "a count".to_owned(),
             Self::Command(command) => command.type_url().to_owned(),
@@ -178,8 +189,14 @@ fn known_message(bytes: &Bytes) -> Result<Option<Target>> {
     }
     let ticket = proto::Ticket::decode(any.value).map_err(|_| damaged())?;
     Ok(Some(match ticket.kind.ok_or_else(damaged)? {
-        proto::ticket::Kind::Dataset(dataset) => {
-            Target::Dataset(DatasetRef::parse(&dataset.schema, &dataset.name)?)
+        proto::ticket::Kind::Dataset(ticket) => {
+            let dataset = DatasetRef::parse(&ticket.schema, &ticket.name)?;
+            if ticket.version.is_empty() {
+                return Ok(Some(Target::Dataset(dataset)));
+            }
+            let first = ticket.first_row_group;
+            let range = first..first.checked_add(ticket.row_groups).ok_or_else(damaged)?;
+            Target::RowGroups(RowGroups { dataset, version: ticket.version, range })
         }
         proto::ticket::Kind::Query(query) => Target::Query(query_of(query)?),
         proto::ticket::Kind::Change(change) => Target::Change { rows: change.rows },
@@ -330,8 +347,20 @@ pub(super) fn dataset_ticket(dataset: &DatasetRef) -> Ticket {
     let kind = proto::ticket::Kind::Dataset(proto::DatasetTicket {
         schema: dataset.schema.as_str().to_owned(),
         name: dataset.name.to_wire(),
+        ..proto::DatasetTicket::default()
     });
     encode(kind)
+}
+
+/// The ticket of a part of a dataset.
+pub(super) fn row_groups_ticket(part: &RowGroups) -> Ticket {
+    encode(proto::ticket::Kind::Dataset(proto::DatasetTicket {
+        schema: part.dataset.schema.as_str().to_owned(),
+        name: part.dataset.name.to_wire(),
+        version: part.version.clone(),
+        first_row_group: part.range.start,
+        row_groups: part.range.end - part.range.start,
+    }))
 }
 
 /// The ticket of a query.
@@ -434,8 +463,10 @@ mod tests {
             if let Ok(dataset) = DatasetRef::parse(&schema, &name) {
                 let ticket = dataset_ticket(&dataset);
                 if !dataset.schema.is_default() {
-                    prop_assert_eq!(known(&ticket), Some(Target::Dataset(dataset)));
+                    prop_assert_eq!(known(&ticket), Some(Target::Dataset(dataset.clone())));
                 }
+                let part = RowGroups { dataset, version: "v".to_owned(), range: 3..7 };
+                prop_assert_eq!(known(&row_groups_ticket(&part)), Some(Target::RowGroups(part)));
             }
         }
 

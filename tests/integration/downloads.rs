@@ -15,7 +15,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tonic::{Code, Request};
 
-use crate::harness::{Server, batch, get, put};
+use crate::harness::{Server, assert_error, batch, get, path, put};
 
 /// The arguments of servers that send downloads in different ways.
 const ROADS: [&[&str]; 3] = [&[], &["--zero-copy=false"], &["--frame-cache", "0", "--read-ahead", "1MiB"]];
@@ -40,12 +40,12 @@ fn with_list(rows: &RecordBatch) -> RecordBatch {
     RecordBatch::try_from_iter([("n", Arc::clone(rows.column(0))), ("l", lists)]).unwrap()
 }
 
-fn write(path: &Path, rows: &RecordBatch, row_group: usize) {
+fn write(to: &Path, rows: &RecordBatch, row_group: usize) {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(row_group))
         .set_compression(Compression::SNAPPY)
         .build();
-    let file = std::fs::File::create(path).unwrap();
+    let file = std::fs::File::create(to).unwrap();
     let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).unwrap();
     writer.write(rows).unwrap();
     writer.close().unwrap();
@@ -206,4 +206,36 @@ async fn damage_ends_the_stream_with_an_error_on_every_road() {
         assert_eq!(status.code(), Code::DataLoss, "{args:?}: {status}");
         assert!(before > 2, "{args:?}: the rows before the damage came too");
     }
+}
+
+#[tokio::test]
+async fn a_dataset_can_be_had_in_several_endpoints() {
+    let server = Server::start();
+    let all = rows(0, 100_000);
+    write(&server.root().join("t.parquet"), &all, 8_000);
+    let mut client = server.client().await;
+    let alone = client.get_flight_info(path("t")).await.unwrap();
+    assert_eq!(alone.endpoint.len(), 1);
+    client.add_header("x-airstrip-endpoints", "4").unwrap();
+    let info = client.get_flight_info(path("t")).await.unwrap();
+    assert!(info.ordered);
+    assert_eq!(info.endpoint.len(), 4);
+    let tickets: Vec<Ticket> = info.endpoint.into_iter().map(|endpoint| endpoint.ticket.unwrap()).collect();
+    let mut parts = Vec::new();
+    for ticket in &tickets {
+        parts.push(whole(&get(&mut client, ticket.ticket.clone()).await.unwrap()));
+        assert!((16_000..=32_000).contains(&parts.last().unwrap().num_rows()));
+    }
+    assert!(whole(&parts) == all);
+
+    // There are no more than there are row groups.
+    client.add_header("x-airstrip-endpoints", "1000").unwrap();
+    assert!(client.get_flight_info(path("t")).await.unwrap().endpoint.len() <= 13);
+    client.add_header("x-airstrip-endpoints", "0").unwrap();
+    assert_error(client.get_flight_info(path("t")).await, Code::InvalidArgument, "endpoints");
+
+    // A ticket is for one version.
+    write(&server.root().join("t.parquet"), &rows(0, 50_000), 8_000);
+    let again = get(&mut client, tickets[3].ticket.clone()).await;
+    assert_error(again, Code::FailedPrecondition, "new tickets");
 }

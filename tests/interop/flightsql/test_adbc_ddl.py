@@ -351,7 +351,7 @@ class TestSettings:
             batches = list(cursor.execute("select n from numbers limit 1000").fetch_record_batch())
             assert sum(batch.num_rows for batch in batches) == 1000
         run(connection, "reset datafusion.execution.batch_size")
-        assert rows(connection, "show datafusion.execution.batch_size") == [("datafusion.execution.batch_size", "8192")]
+        assert rows(connection, "show datafusion.execution.batch_size") == [("datafusion.execution.batch_size", "32768")]
 
     @pytest.mark.parametrize(
         "sql, text",
@@ -391,7 +391,7 @@ class TestSystemTables:
             run(one, "set types = 'native'", "create temporary table t as select 1 as n")
             sql = 'select "user", options, temporary_tables, idle_seconds < 5 from system.sessions'
             assert rows(other, sql) == [
-                ("ada", "catalog=airstrip, schema=public, types=native, time_zone=UTC", 1, True)
+                ("ada", "catalog=airstrip, schema=public, types=native, time_zone=UTC, endpoints=1", 1, True)
             ]
 
     def test_information_schema(self, server):

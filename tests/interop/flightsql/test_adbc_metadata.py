@@ -205,6 +205,7 @@ class TestSessionOptions:
         text = connection.adbc_connection.get_option("adbc.flight.sql.session.options")
         assert json.loads(text) == {
             "catalog": "airstrip",
+            "endpoints": "1",
             "schema": "public",
             "time_zone": "UTC",
             "types": "compatible",
