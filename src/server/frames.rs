@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 use arrow_flight::FlightData;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder};
 use arrow_ipc::{CompressionType, MessageHeader};
+use arrow_select::dictionary::garbage_collect_any_dictionary;
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
@@ -128,8 +129,8 @@ pub(super) struct FrameEncoder {
     schema: SchemaRef,
     /// The schema that batches are cut in, where it is not the stream's.
     plain: Option<SchemaRef>,
-    /// Whether there are views, which drag along the whole buffers that they point into.
-    has_views: bool,
+    /// Whether there are views or dictionaries, which drag along values that a piece does not use.
+    is_compacted: bool,
     /// Whether dictionaries are still to be sent: see [`finish`](FrameEncoder::finish).
     unopened: bool,
 }
@@ -160,13 +161,12 @@ impl FrameEncoder {
     pub(super) fn new(schema: &SchemaRef, framing: Framing) -> Result<Self> {
         let options = IpcWriteOptions::default().try_with_compression(framing.compression);
         let encoder = options.and_then(|options| StreamEncoder::try_new_with_options(schema, options));
-        let is_view = |field: &Arc<Field>| is_view(field.data_type());
         Ok(Self {
             encoder: encoder.map_err(|error| unencodable(&error))?,
             size: framing.size,
             schema: Arc::clone(schema),
             plain: Some(decodable(schema)).filter(|plain| *plain != **schema).map(Arc::new),
-            has_views: schema.fields().iter().any(is_view),
+            is_compacted: schema.fields().iter().any(drags),
             unopened: has_dictionaries(schema),
         })
     }
@@ -211,7 +211,11 @@ impl FrameEncoder {
     fn encode_piece(&mut self, piece: &RecordBatch, whole: usize, chunk: &mut Chunk) -> Result<()> {
         let restored = self.plain.is_some().then(|| self.restore(piece)).transpose();
         let restored = restored.map_err(|error| unencodable(&error))?;
-        let compact = if self.has_views { compact_views(restored.as_ref().unwrap_or(piece))? } else { None };
+        let compact = if self.is_compacted {
+            compact(restored.as_ref().unwrap_or(piece), self.size.limit())?
+        } else {
+            None
+        };
         let batch = compact.as_ref().or(restored.as_ref()).unwrap_or(piece);
         let buffers = self.encoder.encode(batch).map_err(|error| unencodable(&error))?;
         let mut frames = messages(buffers)?;
@@ -290,19 +294,21 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-fn is_view(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
+fn drags(field: &Arc<Field>) -> bool {
+    matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..))
 }
 
-/// The batch with the strings of its views copied together, where the buffers that they point into hold
-/// much else; `None` where nothing is to be done.
-fn compact_views(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+/// The batch without values that it does not use, where those take much: `None` where nothing is to be
+/// done.
+fn compact(batch: &RecordBatch, limit: usize) -> Result<Option<RecordBatch>> {
     let compact = |column: &ArrayRef| match column.data_type() {
-        DataType::Utf8View => compact_view::<StringViewType>(column),
-        DataType::BinaryView => compact_view::<BinaryViewType>(column),
-        _ => None,
+        DataType::Utf8View => Ok(compact_view::<StringViewType>(column)),
+        DataType::BinaryView => Ok(compact_view::<BinaryViewType>(column)),
+        DataType::Dictionary(..) => compact_dictionary(column, limit),
+        _ => Ok(None),
     };
-    let compacted: Vec<Option<ArrayRef>> = batch.columns().iter().map(compact).collect();
+    let compacted = batch.columns().iter().map(compact).collect::<Result<Vec<_>, _>>();
+    let compacted = compacted.map_err(|error| unencodable(&error))?;
     if compacted.iter().all(Option::is_none) {
         return Ok(None);
     }
@@ -313,6 +319,15 @@ fn compact_views(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
     batch.map(Some).map_err(|error| unencodable(&error))
 }
 
+/// A dictionary that makes a message too large without values that these rows do not use. One that does
+/// not is sent once and serves all rows.
+fn compact_dictionary(column: &ArrayRef, limit: usize) -> Result<Option<ArrayRef>, ArrowError> {
+    let dictionary = column.as_any_dictionary();
+    let bytes = dictionary.values().to_data().get_slice_memory_size()?;
+    if bytes <= limit { Ok(None) } else { garbage_collect_any_dictionary(dictionary).map(Some) }
+}
+
+/// The views with their strings copied together, where the buffers that they point into hold much else.
 fn compact_view<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let views = column.as_byte_view::<T>();
     let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
@@ -380,6 +395,20 @@ mod tests {
         assert!(sent < 60_000 * (text.len() + 32), "{sent} bytes were sent");
         assert_eq!(decoded.iter().map(RecordBatch::num_rows).sum::<usize>(), 60_000);
         assert_eq!(decoded[0].schema(), batch.schema());
+    }
+
+    #[test]
+    fn large_dictionaries_are_cut_to_what_each_message_needs() {
+        let values = StringArray::from_iter_values((0..40_000).map(|n| format!("{n} {}", "x".repeat(300))));
+        let keys = arrow::array::Int32Array::from_iter_values((0..80_000).map(|row| row / 2));
+        let column = DictionaryArray::new(keys, Arc::new(values) as ArrayRef);
+        let batch = RecordBatch::try_from_iter([("d", Arc::new(column) as _)]).unwrap();
+        let (frames, decoded) = round_trip(std::slice::from_ref(&batch));
+        assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
+        let strings = |batch: &RecordBatch| arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
+        let decoded: Vec<_> = decoded.iter().map(strings).collect();
+        let decoded: Vec<_> = decoded.iter().map(AsRef::as_ref).collect();
+        assert_eq!(&arrow::compute::concat(&decoded).unwrap(), &strings(&batch));
     }
 
     #[test]
