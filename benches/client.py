@@ -8,6 +8,7 @@ import functools
 import itertools
 import signal
 import time
+from statistics import median
 
 import pyarrow.flight as fl
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ BATCH_ROWS = 65_536
 def serve(pipe) -> None:
     """Answer (operation, arguments) with a dict of figures, or a str that says what failed, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends this process, in its own order.
-    operations = {"list": list_datasets, "get": get, "sql": sql, "put": put}
+    operations = {"list": list_datasets, "get": get, "sql": sql, "each": each, "put": put}
     while True:
         try:
             operation, arguments = pipe.recv()
@@ -62,6 +63,15 @@ def get(uri: str, name: str, stall: float = 0) -> dict:
 def sql(uri: str, query: str) -> dict:
     client = connect(uri)
     return drain(client, [fl.Ticket(query)], time.perf_counter())
+
+
+def each(uri: str, queries: list[str]) -> dict:
+    """One query after the other on one connection: the median of their times, and of the times to their first batch."""
+    answers = [sql(uri, query) for query in queries]
+    if not all(answer["rows"] for answer in answers):
+        raise RuntimeError("a query found nothing")
+    middle = {clock: median(answer[clock] for answer in answers) for clock in ("wall", "first")}
+    return {**middle, "rows": sum(answer["rows"] for answer in answers)}
 
 
 def drain(client, tickets, start: float, stall: float = 0) -> dict:

@@ -82,13 +82,15 @@ class Client:
         self.process.start()
         theirs.close()
 
-    def __call__(self, operation: str, **arguments) -> dict:
+    def begin(self, operation: str, arguments: dict) -> None:
         self.pipe.send((operation, arguments))
+
+    def answer(self) -> dict:
         if not self.pipe.poll(ACTION_SECONDS):
-            raise TimeoutError(f"{operation} took more than {ACTION_SECONDS} s")
+            raise TimeoutError(f"no answer within {ACTION_SECONDS} s")
         answer = self.pipe.recv()
         if isinstance(answer, str):
-            raise RuntimeError(f"{operation}: {answer}")
+            raise RuntimeError(answer)
         return answer
 
     def stop(self) -> None:
@@ -96,14 +98,33 @@ class Client:
         self.process.join()
 
 
+def in_one(clients: list[Client], operation: str, arguments: dict) -> dict:
+    """What the first client measures by its own clock."""
+    clients[0].begin(operation, arguments)
+    return clients[0].answer()
+
+
+def in_all(clients: list[Client], operation: str, arguments: dict) -> dict:
+    """All clients do the same: the time from when all were told to when the last is done.
+
+    They wait for their orders, and after a warm-up are connected too. `first` is that of the client that waited longest.
+    """
+    start = time.perf_counter()
+    for client in clients:
+        client.begin(operation, arguments)
+    answers = [client.answer() for client in clients]
+    wall = time.perf_counter() - start
+    return {"wall": wall, "first": max(a["first"] for a in answers), "rows": sum(a["rows"] for a in answers)}
+
+
 class Side:
-    """One side of a comparison: a server on a root of its own, and the one client that talks to it.
+    """One side of a comparison: a server on a root of its own, and the clients that talk to it, mostly one.
 
     The root holds hard links to `files`, so both sides read the same pages of the page cache and neither can see, or
     overwrite by name, what the other stored. `command` makes the server's command line from the root.
     """
 
-    def __init__(self, name: str, command, work: Path, files=()):
+    def __init__(self, name: str, command, work: Path, files=(), clients: int = 1):
         self.name, self.command = name, command
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="side-", dir=work)))
@@ -111,8 +132,10 @@ class Side:
             self.root.mkdir()
             for file in files:
                 os.link(file, self.root / file.name)
-            self.client = Client()
-            stack.callback(self.client.stop)
+            self.clients = []
+            for _ in range(clients):
+                self.clients.append(Client())
+                stack.callback(self.clients[-1].stop)
             self.server = Server(self.command(self.root), self.log)
             stack.callback(lambda: self.server.stop())  # the one that runs by then: see restart()
             self.cleanup = stack.pop_all()
@@ -129,10 +152,11 @@ class Side:
         self.server = Server(self.command(self.root), self.log)
         return self
 
-    def run(self, operation: str, **arguments) -> Sample:
+    def run(self, operation: str, measure=in_one, **arguments) -> Sample:
+        """The operation as `measure` has it done, and what it costs the server."""
         before = self.server.cpu()
         try:
-            figures = self.client(operation, uri=self.server.uri, **arguments)
+            figures = measure(self.clients, operation, {"uri": self.server.uri, **arguments})
         except (RuntimeError, TimeoutError, EOFError) as error:
-            raise RuntimeError(f"{self.name}: {error}\n{self.server.last_words()}") from error
+            raise RuntimeError(f"{self.name}: {operation}: {error}\n{self.server.last_words()}") from error
         return Sample(cpu=self.server.cpu() - before, peak=self.server.peak(), **figures)
