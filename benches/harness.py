@@ -107,7 +107,7 @@ def in_one(clients: list[Client], operation: str, arguments: dict) -> dict:
 def in_all(clients: list[Client], operation: str, arguments: dict) -> dict:
     """All clients do the same: the time from when all were told to when the last is done.
 
-    They wait for their orders, and after a warm-up are connected too. `first` is that of the client that waited longest.
+    They wait for their orders, and after a warm-up are connected too. `first` is that of the client served last.
     """
     start = time.perf_counter()
     for client in clients:
