@@ -297,19 +297,23 @@ def growth(bench: Bench) -> Iterator[str]:
         return list(zip(*turns[1:]))
 
     down = rounds([[source] for source in sources], lambda side, _: download(side))
-    yield from growing("download", scales, down, lambda s: s.wall / s.rows)
+    yield from growing("download", scales, down)
     firsts = [[replace(s, wall=s.first) for s in samples] for samples in down]
-    yield from growing("download: first batch", scales, firsts, lambda s: s.wall)
+    yield from growing("download: first batch", scales, firsts, per_row=False)
     up = rounds([[] for _ in sources], upload)
-    yield from growing("upload", scales, up, lambda s: s.wall / s.rows)
+    yield from growing("upload", scales, up)
 
 
-def growing(name: str, scales: list[float], samples: list[list[Sample]], figure) -> Iterator[str]:
-    """A line for each scale: how its figure compares with that of the smallest, turn by turn."""
+def growing(name: str, scales: list[float], samples: list[list[Sample]], per_row: bool = True) -> Iterator[str]:
+    """A line for each scale: how its seconds, per row or as such, compare with the smallest scale's, turn by turn."""
+
+    def figure(sample: Sample) -> float:
+        return sample.wall / sample.rows if per_row else sample.wall
+
     for at, (scale, column) in enumerate(zip(scales, samples)):
         growth = median(figure(s) / figure(smallest) for s, smallest in zip(column, samples[0]))
-        wall = median(s.wall for s in column)
-        cells = [name, f"{scale:g}", f"{column[0].rows:,}", f"{wall:.3f}", f"{wall / column[0].rows * 1e6:.4f}"]
+        cells = [name, f"{scale:g}", f"{column[0].rows:,}", f"{median(s.wall for s in column):.3f}"]
+        cells += [f"{median(map(figure, column)) * 1e6:.3f}" if per_row else ""]
         cells += [f"{growth:.2f}", verdict(growth, at_most=GROWTH) if at else ""]
         cells += [f"{median(s.cpu for s in column):.2f}", f"{max(s.peak for s in column):.0f}"]
         yield f"| {' | '.join(cells)} |"
