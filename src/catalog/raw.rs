@@ -169,8 +169,13 @@ impl RawScan {
         let file = self.snapshot.files.get(piece.part).cloned();
         let file = file.ok_or_else(|| Error::internal("a piece of another dataset"))?;
         let footer = &self.snapshot.dataset.parts[piece.part].footer;
-        let scan = SliceScan::open(file, footer, &self.projection(piece.part), &piece.slice, batch_bytes)?;
-        Ok(PieceScan { raw: Arc::clone(self), part: piece.part, scan })
+        let projection = self.projection(piece.part);
+        let scan = SliceScan::open(file, footer, &projection, &piece.slice, batch_bytes)?;
+        // A batch holds the columns that are read, in the file's order.
+        let place =
+            |place: Option<usize>| place.and_then(|place| projection.columns.binary_search(&place).ok());
+        let places = self.places(piece.part).into_iter().map(place).collect();
+        Ok(PieceScan { raw: Arc::clone(self), part: piece.part, places, scan })
     }
 
     /// The state of the file that a piece is read from.
@@ -178,42 +183,46 @@ impl RawScan {
         self.snapshot.files[piece.part].stat()
     }
 
-    /// Tells apart scans that make other batches of the same piece of a file.
-    pub fn shape(&self) -> [u8; 32] {
-        let values: Vec<_> =
-            self.snapshot.dataset.parts.iter().map(|part| (&part.path, &part.partition_values)).collect();
-        let values = if self.snapshot.dataset.partition_fields.is_empty() { Vec::new() } else { values };
-        let text =
-            format!("{:?} {:?} {:?} {values:?}", self.columns, self.schema.fields(), self.decoded.fields());
-        Sha256::digest(text.as_bytes()).into()
+    /// Tells apart scans that make other batches of the same rows of a file.
+    pub fn shape(&self, piece: &Piece) -> [u8; 32] {
+        let dataset = &self.snapshot.dataset;
+        let stored = self.places(piece.part);
+        let values = &dataset.parts[piece.part].partition_values;
+        let text = format!("{stored:?} {values:?} {:?} {:?}", self.schema.fields(), self.decoded.fields());
+        let columns = format!("{:?} {:?}", self.columns, dataset.partition_fields);
+        Sha256::digest(format!("{text} {columns}").as_bytes()).into()
     }
 
-    /// What to read of a part: its own columns, by name.
-    fn projection(&self, part: usize) -> Projection {
+    /// Where the columns of the scan lie in a part's file, `None` for those that it has not: by name, or one
+    /// by one where the file's columns are the dataset's (some programs write two of one name).
+    fn places(&self, part: usize) -> Vec<Option<usize>> {
         let dataset = &self.snapshot.dataset;
-        let stored = &dataset.parts[part].footer.schema;
-        let wanted = |column: &usize| {
-            let field = dataset.file_schema.fields().get(*column)?;
-            stored.index_of(field.name()).ok()
+        let stored = dataset.parts[part].footer.schema.fields();
+        let all = dataset.file_schema.fields();
+        let is_same = stored.iter().map(|field| field.name()).eq(all.iter().map(|field| field.name()));
+        let place = |column: &usize| {
+            let field = all.get(*column)?;
+            if is_same { Some(*column) } else { stored.iter().position(|other| other.name() == field.name()) }
         };
-        let mut columns: Vec<usize> = self.columns.iter().filter_map(wanted).collect();
+        self.columns.iter().map(place).collect()
+    }
+
+    /// What to read of a part.
+    fn projection(&self, part: usize) -> Projection {
+        let stored = &self.snapshot.dataset.parts[part].footer.schema;
+        let places = self.places(part);
+        let mut columns: Vec<usize> = places.iter().flatten().copied().collect();
         columns.sort_unstable();
         columns.dedup();
-        let fields = stored.fields().iter().map(|field| {
-            self.file_schema.field_with_name(field.name()).map_or_else(
-                |_| Arc::clone(field),
-                |decoded| {
-                    // Whether NULLs may be there is the file's to say.
-                    let nullable = field.is_nullable();
-                    Arc::new(
-                        Field::clone(field)
-                            .with_data_type(decoded.data_type().clone())
-                            .with_nullable(nullable),
-                    )
-                },
-            )
-        });
-        let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), stored.metadata().clone());
+        let mut fields = stored.fields().to_vec();
+        for (column, place) in self.columns.iter().zip(places) {
+            if let (Some(place), Some(decoded)) = (place, self.file_schema.fields().get(*column)) {
+                // Whether NULLs may be there is the file's to say.
+                let field = Field::clone(&fields[place]).with_data_type(decoded.data_type().clone());
+                fields[place] = Arc::new(field);
+            }
+        }
+        let schema = Schema::new_with_metadata(fields, stored.metadata().clone());
         Projection { columns, schema: Arc::new(schema) }
     }
 }
@@ -222,6 +231,8 @@ impl RawScan {
 pub struct PieceScan {
     raw: Arc<RawScan>,
     part: usize,
+    /// Where the scan's columns are in a batch of the file's.
+    places: Vec<Option<usize>>,
     scan: SliceScan,
 }
 
@@ -237,23 +248,24 @@ impl PieceScan {
         }
     }
 
-    /// The batch of one file as the dataset has it: columns by name, NULL for those that this file
-    /// lacks, and the partition columns.
+    /// The batch of one file as the dataset has it, with NULL in columns that this file lacks, and the
+    /// partition columns.
     fn complete(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let raw = &self.raw;
         let dataset = &raw.snapshot.dataset;
         let (rows, in_files) = (batch.num_rows(), dataset.file_schema.fields().len());
         let internal =
             |error: &dyn std::fmt::Display| Error::internal(format!("completing a batch: {error}"));
-        let column = |(column, field): (&usize, &Arc<Field>)| -> Result<ArrayRef> {
+        let column = |((column, place), field): ((&usize, &Option<usize>), &Arc<Field>)| -> Result<ArrayRef> {
             if let Some(partition) = column.checked_sub(in_files) {
                 let value = &dataset.parts[self.part].partition_values[partition];
                 return value.to_array_of_size(rows).map_err(|error| internal(&error));
             }
-            let stored = batch.column_by_name(dataset.file_schema.field(*column).name());
-            Ok(stored.map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone))
+            let stored = place.map(|place| Arc::clone(batch.column(place)));
+            Ok(stored.unwrap_or_else(|| new_null_array(field.data_type(), rows)))
         };
-        let columns = raw.columns.iter().zip(raw.decoded.fields()).map(column).collect::<Result<_>>()?;
+        let columns = raw.columns.iter().zip(&self.places).zip(raw.decoded.fields());
+        let columns = columns.map(column).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&raw.decoded), columns, &options);
         let batch = batch.map_err(|error| internal(&error))?;

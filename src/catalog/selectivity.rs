@@ -18,7 +18,8 @@ const FEW: u64 = 1000;
 pub(super) fn is_selective(filters: &[Expr], schema: &Schema, statistics: &Statistics) -> bool {
     filters.iter().flat_map(split_conjunction).any(|filter| {
         wanted(filter).is_some_and(|(column, values)| {
-            distinct(column, schema, statistics).is_some_and(|distinct| distinct / values as u64 >= FEW)
+            distinct(column, schema, statistics)
+                .is_some_and(|distinct| distinct / values.max(1) as u64 >= FEW)
         })
     })
 }

@@ -1,5 +1,6 @@
 //! Small batches gathered to larger ones, which cost clients less, as long as nobody waits for them.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -26,6 +27,8 @@ pub(super) struct Gather {
     target: usize,
     waiting: Vec<RecordBatch>,
     bytes: usize,
+    /// Batches that cannot be put together, to be given as they are.
+    apart: VecDeque<RecordBatch>,
     /// When what waits is to go. It begins with the first batch that waits.
     due: Option<Pin<Box<Sleep>>>,
     /// Whether nothing comes any more, and the error that was the reason.
@@ -40,6 +43,7 @@ impl Gather {
             target: target.max(UNGATHERED),
             waiting: Vec::new(),
             bytes: 0,
+            apart: VecDeque::new(),
             due: None,
             is_over: false,
             error: None,
@@ -51,6 +55,9 @@ impl Gather {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<RecordBatch, DataFusionError>>> {
+        if let Some(batch) = self.apart.pop_front() {
+            return Poll::Ready(Some(Ok(batch)));
+        }
         while !self.is_over && self.bytes < self.target {
             match self.batches.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(batch))) => self.push(batch),
@@ -66,7 +73,7 @@ impl Gather {
             }
         }
         if !self.waiting.is_empty() {
-            return Poll::Ready(Some(self.take()));
+            return Poll::Ready(self.take().map(Ok));
         }
         Poll::Ready(self.error.take().map(Err))
     }
@@ -80,12 +87,17 @@ impl Gather {
         self.due.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + PATIENCE)));
     }
 
-    fn take(&mut self) -> Result<RecordBatch, DataFusionError> {
+    fn take(&mut self) -> Option<RecordBatch> {
         let waiting = std::mem::take(&mut self.waiting);
         (self.bytes, self.due) = (0, None);
-        match waiting.as_slice() {
-            [batch] => Ok(batch.clone()),
-            batches => Ok(concat_batches(&batches[0].schema(), batches)?),
+        let first = waiting.first()?;
+        match concat_batches(&first.schema(), &waiting) {
+            Ok(together) => Some(together),
+            // Together they can be too large for their types: dictionaries with few keys, offsets.
+            Err(_) => {
+                self.apart = waiting.into();
+                self.apart.pop_front()
+            }
         }
     }
 }
@@ -94,7 +106,8 @@ impl Gather {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::Int64Array;
+    use arrow::array::{DictionaryArray, Int64Array};
+    use arrow::datatypes::Int8Type;
     use datafusion::common::internal_datafusion_err;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::stream;
@@ -136,6 +149,19 @@ mod tests {
     async fn rows_before_an_error_come_before_it() {
         let failing = stream::iter([Ok(batch(5)), Ok(batch(6)), Err(internal_datafusion_err!("x"))]);
         assert_eq!(lengths(gather(failing, usize::MAX)).await, (vec![11], true));
+    }
+
+    #[tokio::test]
+    async fn dictionaries_that_do_not_fit_together_stay_apart() {
+        let batch = |start: usize| {
+            let names: Vec<String> = (start..start + 100).map(|n| n.to_string()).collect();
+            let column: DictionaryArray<Int8Type> = names.iter().map(String::as_str).collect();
+            RecordBatch::try_from_iter([("d", Arc::new(column) as _)]).unwrap()
+        };
+        let items = stream::iter([Ok(batch(0)), Ok(batch(100)), Ok(batch(200))]);
+        let stream = RecordBatchStreamAdapter::new(batch(0).schema(), items);
+        let gather = Gather::new(Box::pin(stream), usize::MAX);
+        assert_eq!(lengths(gather).await, (vec![100, 100, 100], false));
     }
 
     #[tokio::test]

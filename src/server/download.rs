@@ -17,10 +17,10 @@ use crate::catalog::{Piece, PieceScan, RawScan};
 use crate::error::{Error, Result};
 use crate::storage::blocking;
 
-/// What a piece aims at, in bytes of Arrow data: a row group, most often.
+/// What a piece aims at, in bytes of Arrow data: a row group, most often; less where so many downloads run
+/// that their pieces would take more memory than all together may.
 const PIECE_BYTES: u64 = 24 << 20;
-/// A piece that comes out larger than this is sent in several chunks.
-const CHUNK_BYTES: usize = 48 << 20;
+const LEAST_PIECE_BYTES: u64 = 1 << 20;
 /// The first piece, which is to be there at once.
 const FIRST_BYTES: u64 = 1 << 20;
 
@@ -65,18 +65,21 @@ impl Downloads {
         let scan = Arc::new(scan);
         let first = opening(scan.schema());
         let last = if scan.rows() == 0 { FrameEncoder::new(scan.schema(), framing)?.finish()? } else { None };
-        let mut pieces = scan.pieces(PIECE_BYTES);
+        let running = Running::new(&self.running);
+        let piece_bytes = self.piece_bytes();
+        let mut pieces = scan.pieces(piece_bytes);
         if let Some((first, rest)) = pieces.first().and_then(|piece| piece.split(FIRST_BYTES)) {
             pieces.splice(..1, [first, rest]);
         }
-        let running = Running::new(&self.running);
         let ahead = self.ahead(pieces.iter().map(Piece::bytes).max());
-        let (downloads, shape) = (self.clone(), scan.shape());
+        let downloads = self.clone();
         let chunks = futures::stream::iter(pieces)
             .map(move |piece| {
                 let _ = &running;
-                let key = PieceKey::new(&scan, shape, &piece, framing);
-                let job = Job { scan: Arc::clone(&scan), piece, framing };
+                let key = PieceKey::new(&scan, &piece, framing);
+                // What comes out larger is sent in several chunks.
+                let chunk_bytes = usize::try_from(2 * piece_bytes).unwrap_or(usize::MAX);
+                let job = Job { scan: Arc::clone(&scan), piece, framing, chunk_bytes };
                 let (downloads, span) = (downloads.clone(), tracing::Span::current());
                 // A task of its own, so that it goes on while others are sent.
                 AbortOnDropHandle::new(tokio::spawn(downloads.piece(key, job).instrument(span)))
@@ -89,6 +92,16 @@ impl Downloads {
             });
         let ends = |chunk: Option<Chunk>| futures::stream::iter(chunk.map(Ok));
         Ok(ends(Some(first)).chain(chunks).chain(ends(last)))
+    }
+
+    /// What the pieces of one more download may have. In steps, so that readers of one dataset share them.
+    fn piece_bytes(&self) -> u64 {
+        let share = self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1);
+        if share >= PIECE_BYTES {
+            PIECE_BYTES
+        } else {
+            (share / 2 + 1).next_power_of_two().max(LEAST_PIECE_BYTES)
+        }
     }
 
     /// How many pieces one more download may be ahead: a share of what all may, and enough for all cores.
@@ -148,13 +161,14 @@ struct Job {
     scan: Arc<RawScan>,
     piece: Piece,
     framing: Framing,
+    chunk_bytes: usize,
 }
 
 impl Job {
     fn begin(self) -> Result<(Chunk, Option<Making>)> {
         let rows = self.scan.open(&self.piece, self.framing.size.target() as u64)?;
         let encoder = FrameEncoder::new(self.scan.schema(), self.framing)?;
-        Making { rows, encoder }.step()
+        Making { rows, encoder, chunk_bytes: self.chunk_bytes }.step()
     }
 }
 
@@ -162,6 +176,7 @@ impl Job {
 struct Making {
     rows: PieceScan,
     encoder: FrameEncoder,
+    chunk_bytes: usize,
 }
 
 impl Making {
@@ -170,7 +185,7 @@ impl Making {
         let mut chunk = Chunk::default();
         while let Some(batch) = self.rows.next_batch()? {
             chunk.append(self.encoder.encode(&batch)?);
-            if chunk.bytes() > CHUNK_BYTES {
+            if chunk.bytes() > self.chunk_bytes {
                 return Ok((chunk, Some(self)));
             }
         }

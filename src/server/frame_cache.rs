@@ -26,9 +26,9 @@ pub(super) struct PieceKey {
 }
 
 impl PieceKey {
-    /// The key of a piece of `scan`, whose [shape](RawScan::shape) is given.
-    pub(super) fn new(scan: &RawScan, shape: [u8; 32], piece: &Piece, framing: Framing) -> Self {
-        Self { stat: *scan.stat(piece), slice: piece.slice().clone(), shape, framing }
+    /// The key of a piece of `scan`.
+    pub(super) fn new(scan: &RawScan, piece: &Piece, framing: Framing) -> Self {
+        Self { stat: *scan.stat(piece), slice: piece.slice().clone(), shape: scan.shape(piece), framing }
     }
 }
 
@@ -72,14 +72,16 @@ pub(super) struct Lease {
 struct Reader {
     cache: Arc<Inner>,
     key: PieceKey,
-    slot: Arc<Slot>,
+    /// `None` only while it is dropped.
+    slot: Option<Arc<Slot>>,
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut shared = self.cache.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        // The map's and this one's: nobody else can come by another while the map is locked.
-        if Arc::strong_count(&self.slot) == 2 {
+        // While the map is locked, so that of two last readers one sees that there is no other.
+        self.slot = None;
+        if shared.get(&self.key).is_some_and(|slot| Arc::strong_count(slot) == 1) {
             shared.remove(&self.key);
         }
     }
@@ -111,9 +113,8 @@ impl FrameCache {
         if let Some(chunk) = self.inner.kept.as_ref().and_then(|kept| kept.get(&key)) {
             return Ok((Lease { chunk, _reader: None }, None));
         }
-        let reader = self.reader(key);
-        let slot = Arc::clone(&reader.slot);
-        let mut place = slot.lock().await;
+        let (reader, slot) = self.reader(key);
+        let mut place = slot.lock_owned().await;
         if let Some(chunk) = &*place {
             let chunk = Arc::clone(chunk);
             return Ok((Lease { chunk, _reader: Some(reader) }, None));
@@ -129,10 +130,11 @@ impl FrameCache {
         }
     }
 
-    fn reader(&self, key: PieceKey) -> Reader {
+    fn reader(&self, key: PieceKey) -> (Reader, Arc<Slot>) {
         let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = Arc::clone(shared.entry(key.clone()).or_default());
-        Reader { cache: Arc::clone(&self.inner), key, slot }
+        let reader = Reader { cache: Arc::clone(&self.inner), key, slot: Some(Arc::clone(&slot)) };
+        (reader, slot)
     }
 
     /// Keeps a piece if it was read before.

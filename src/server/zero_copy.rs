@@ -116,8 +116,11 @@ impl GetBody {
     fn take(&mut self, next: Option<Result<super::frames::Chunk, Status>>) {
         let end = match next {
             Some(Ok(chunk)) => {
-                chunk.frames.into_iter().for_each(|frame| push_message(frame, &mut self.ready));
-                return;
+                let mut frames = chunk.frames.into_iter();
+                match frames.try_for_each(|frame| push_message(frame, &mut self.ready)) {
+                    Ok(()) => return,
+                    Err(status) => status,
+                }
             }
             Some(Err(status)) => status,
             None => Status::ok(""),
@@ -160,16 +163,19 @@ impl Body for GetBody {
 }
 
 /// Puts a message into `pieces` as gRPC frames it: a flag, its length, and FlightData's fields.
-fn push_message(frame: Frame, pieces: &mut VecDeque<Bytes>) {
+fn push_message(frame: Frame, pieces: &mut VecDeque<Bytes>) -> Result<(), Status> {
     let (header, body) = (frame.header.len(), frame.body_bytes());
     let field = |tag, length: usize| key_len(tag) + encoded_len_varint(length as u64) + length;
     let mut length = field(DATA_HEADER, header);
     if body > 0 {
         length += field(DATA_BODY, body);
     }
+    let prefix = u32::try_from(length).map_err(|_| {
+        Status::resource_exhausted(format!("a row of {length} bytes is more than a gRPC message can hold"))
+    })?;
     let mut start = BytesMut::with_capacity(header + 32);
     start.put_u8(0);
-    start.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    start.put_u32(prefix);
     encode_key(DATA_HEADER, WireType::LengthDelimited, &mut start);
     encode_varint(header as u64, &mut start);
     start.extend_from_slice(&frame.header);
@@ -179,6 +185,7 @@ fn push_message(frame: Frame, pieces: &mut VecDeque<Bytes>) {
     }
     pieces.push_back(start.freeze());
     pieces.extend(frame.body);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -204,7 +211,7 @@ mod tests {
             let frame = frame(pieces);
             let message = frame.to_flight_data();
             let mut bytes = VecDeque::new();
-            push_message(frame, &mut bytes);
+            push_message(frame, &mut bytes).unwrap();
             let bytes: Vec<u8> = bytes.into_iter().flatten().collect();
             let (prefix, rest) = bytes.split_at(5);
             assert_eq!(prefix, [&[0][..], &u32::try_from(rest.len()).unwrap().to_be_bytes()].concat());

@@ -16,6 +16,9 @@ use super::file::HeldFile;
 use super::footer::Footer;
 use crate::error::{Error, Result, contain};
 
+/// Rows that are decoded at once of strings of unknown length.
+const MAX_UNKNOWN_ROWS: usize = 16_384;
+
 /// Rows of one row group of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowGroupSlice {
@@ -28,6 +31,8 @@ pub struct RowGroupSlice {
     /// Whether reading may begin at any row: to find a row of a repeated column, all those before it have
     /// to be decoded.
     pub is_divisible: bool,
+    /// The most rows to decode at once: fewer where the footer does not tell how long strings are.
+    pub most_rows: usize,
 }
 
 impl RowGroupSlice {
@@ -75,6 +80,7 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
     for (row_group, group) in footer.metadata.row_groups().iter().enumerate() {
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
         let bytes = decoded_bytes(group, &projection.schema, &mask);
+        let most_rows = if hides_lengths(group, &mask) { MAX_UNKNOWN_ROWS } else { usize::MAX };
         // What is a little larger stays whole.
         let pieces = if is_divisible { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).clamp(1, rows.max(1));
@@ -85,9 +91,20 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
             rows: start..rows.min(start + length),
             bytes: share,
             is_divisible,
+            most_rows,
         }));
     }
     slices
+}
+
+/// Whether a dictionary hides how long the strings of a column are together.
+fn hides_lengths(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
+    group.columns().iter().enumerate().any(|(leaf, column)| {
+        mask.leaf_included(leaf)
+            && column.column_type() == Type::BYTE_ARRAY
+            && column.dictionary_page_offset().is_some()
+            && column.unencoded_byte_array_data_bytes().is_none()
+    })
 }
 
 /// Bytes of a row group when it is decoded, as far as the footer tells: a dictionary can hide what its
@@ -166,11 +183,11 @@ fn selection(slice: &RowGroupSlice, group_rows: i64) -> Option<RowSelection> {
 
 /// Rows for a batch of the size that is aimed at: the whole slice where that is about as large.
 fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
-    let rows = slice.rows.len().max(1);
+    let rows = slice.rows.len().clamp(1, slice.most_rows);
     if slice.bytes <= batch_bytes / 4 * 5 {
         return rows;
     }
-    let row_bytes = (slice.bytes / rows as u64).max(1);
+    let row_bytes = (slice.bytes / slice.rows.len().max(1) as u64).max(1);
     usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(64, rows.max(64))
 }
 

@@ -235,7 +235,57 @@ async fn a_dataset_can_be_had_in_several_endpoints() {
     assert_error(client.get_flight_info(path("t")).await, Code::InvalidArgument, "endpoints");
 
     // A ticket is for one version.
+    client.add_header("x-airstrip-endpoints", "1").unwrap();
     write(&server.root().join("t.parquet"), &rows(0, 50_000), 8_000);
     let again = get(&mut client, tickets[3].ticket.clone()).await;
     assert_error(again, Code::FailedPrecondition, "new tickets");
+}
+
+#[tokio::test]
+async fn one_file_in_two_places_is_read_for_each() {
+    let server = Server::start();
+    let root = server.root();
+    for partition in ["p=1", "p=2"] {
+        std::fs::create_dir_all(root.join("t").join(partition)).unwrap();
+    }
+    write(&root.join("t/p=1/x.parquet"), &rows(0, 1000), 1000);
+    std::fs::hard_link(root.join("t/p=1/x.parquet"), root.join("t/p=2/x.parquet")).unwrap();
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        let got = whole(&get(&mut client, "t").await.unwrap());
+        let partitions = got.column_by_name("p").unwrap().as_primitive::<Int64Type>();
+        assert_eq!(partitions.values().iter().sum::<i64>(), 1000 + 2 * 1000);
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_file_is_not_mistaken_when_the_dataset_changes_around_it() {
+    let server = Server::start();
+    let root = server.root();
+    let numbers = |start: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(start..start + 1000)) };
+    let two = RecordBatch::try_from_iter([("b", numbers(0)), ("c", numbers(5000))]).unwrap();
+    std::fs::create_dir(root.join("t")).unwrap();
+    write(&root.join("t/f2.parquet"), &two, 1000);
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        let got = whole(&get(&mut client, "select c as x from t").await.unwrap());
+        assert_eq!(got.column(0).as_primitive::<Int64Type>().value(0), 5000);
+    }
+    // A file that comes first and gives the columns other places.
+    let three =
+        RecordBatch::try_from_iter([("a", numbers(0)), ("b", numbers(7000)), ("c", numbers(9000))]).unwrap();
+    write(&root.join("t/f0.parquet"), &three, 1000);
+    let got = whole(&get(&mut client, "select b as x from t").await.unwrap());
+    let values = got.column(0).as_primitive::<Int64Type>();
+    assert_eq!((values.value(0), values.value(1000)), (7000, 0));
+}
+
+#[tokio::test]
+async fn two_columns_of_one_name_are_both_there() {
+    let server = Server::start();
+    let numbers = |start: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(start..start + 1000)) };
+    let twice = RecordBatch::try_from_iter([("n", numbers(0)), ("n", numbers(5000))]).unwrap();
+    write(&server.root().join("t.parquet"), &twice, 1000);
+    let mut client = server.client().await;
+    assert!(whole(&get(&mut client, "t").await.unwrap()) == twice);
 }
