@@ -91,14 +91,12 @@ impl Gather {
         let waiting = std::mem::take(&mut self.waiting);
         (self.bytes, self.due) = (0, None);
         let first = waiting.first()?;
-        match concat_batches(&first.schema(), &waiting) {
-            Ok(together) => Some(together),
-            // Together they can be too large for their types: dictionaries with few keys, offsets.
-            Err(_) => {
-                self.apart = waiting.into();
-                self.apart.pop_front()
-            }
+        if let Ok(together) = concat_batches(&first.schema(), &waiting) {
+            return Some(together);
         }
+        // Together they can be too large for their types: dictionaries with few keys, offsets.
+        self.apart = waiting.into();
+        self.apart.pop_front()
     }
 }
 
