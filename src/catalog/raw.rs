@@ -97,26 +97,21 @@ impl RawScan {
         schema: SchemaRef,
     ) -> Self {
         let dataset = &snapshot.dataset;
-        let mut stored = decodable(&dataset.schema);
+        let stored = decodable(&dataset.schema);
         let plain = without_views(&stored);
+        let mut stored = stored.fields().to_vec();
         // Strings are decoded as what they are to become; for all else there is a cast.
-        let wanted = columns.iter().zip(schema.fields());
-        let becomes_plain = |(column, field): (&usize, &Arc<Field>)| {
-            (field.data_type() == plain.field(*column).data_type()).then_some(*column)
-        };
-        let becoming: Vec<usize> = wanted.filter_map(becomes_plain).collect();
-        let fields = stored.fields().iter().enumerate().map(|(column, field)| {
-            if becoming.contains(&column) { Arc::clone(&plain.fields()[column]) } else { Arc::clone(field) }
-        });
-        stored = Schema::new_with_metadata(fields.collect::<Vec<_>>(), stored.metadata().clone());
+        for (column, field) in columns.iter().zip(schema.fields()) {
+            if field.data_type() == plain.field(*column).data_type() {
+                stored[*column] = Arc::clone(&plain.fields()[*column]);
+            }
+        }
         let output = columns.iter().zip(schema.fields());
         let decoded: Vec<Field> = output
-            .map(|(column, field)| {
-                Field::clone(field).with_data_type(stored.field(*column).data_type().clone())
-            })
+            .map(|(column, field)| Field::clone(field).with_data_type(stored[*column].data_type().clone()))
             .collect();
         let in_files = dataset.file_schema.fields().len();
-        let file_schema = Arc::new(Schema::new(stored.fields()[..in_files].to_vec()));
+        let file_schema = Arc::new(Schema::new(stored[..in_files].to_vec()));
         let limit = limit.map_or(u64::MAX, |limit| limit as u64);
         let decoded = Arc::new(Schema::new(decoded));
         let is_cast = decoded != schema;

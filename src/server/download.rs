@@ -94,9 +94,14 @@ impl Downloads {
         Ok(ends(Some(first)).chain(chunks).chain(ends(last)))
     }
 
+    /// What each of the downloads that run may decode ahead, in bytes.
+    fn share(&self) -> u64 {
+        self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1)
+    }
+
     /// What the pieces of one more download may have. In steps, so that readers of one dataset share them.
     fn piece_bytes(&self) -> u64 {
-        let share = self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1);
+        let share = self.share();
         if share >= PIECE_BYTES {
             PIECE_BYTES
         } else {
@@ -106,8 +111,9 @@ impl Downloads {
 
     /// How many pieces one more download may be ahead: a share of what all may, and enough for all cores.
     fn ahead(&self, largest: Option<u64>) -> usize {
-        let share = self.ahead_bytes / self.running.load(Ordering::Relaxed).max(1);
-        usize::try_from(share / largest.unwrap_or(0).max(1)).unwrap_or(usize::MAX).clamp(1, self.cores + 1)
+        usize::try_from(self.share() / largest.unwrap_or(0).max(1))
+            .unwrap_or(usize::MAX)
+            .clamp(1, self.cores + 1)
     }
 
     async fn piece(self, key: PieceKey, job: Job) -> Result<BoxStream<'static, Result<Chunk>>> {

@@ -16,7 +16,7 @@ use super::flight::Handler;
 use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
-use super::session::Client;
+use super::session::{Client, header};
 use super::status::status;
 use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
@@ -143,24 +143,19 @@ fn put_result(dataset: &DatasetRef, receipt: &Receipt) -> Result<PutResult> {
 }
 
 fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
-    let header = |name: &str| -> Result<Option<String>> {
-        let Some(value) = metadata.get(name) else { return Ok(None) };
-        let text =
-            value.to_str().map_err(|_| Error::invalid(format!("the header {name} is not ASCII text")))?;
-        Ok(Some(text.to_owned()))
-    };
-    let mode = match header("x-airstrip-mode")?.as_deref() {
+    let mode = match header(metadata, "x-airstrip-mode")? {
         None | Some("replace") => PutMode::Replace,
         Some("create") => PutMode::Create,
         Some(other) => {
             return Err(Error::invalid(format!("x-airstrip-mode is replace or create, not {other:?}")));
         }
     };
-    let expected_rows = header("x-airstrip-expected-rows")?
+    let expected_rows = header(metadata, "x-airstrip-expected-rows")?
         .map(|text| {
             text.parse()
                 .map_err(|_| Error::invalid(format!("x-airstrip-expected-rows is a number, not {text:?}")))
         })
         .transpose()?;
-    Ok(PutOptions { mode, if_version: header("x-airstrip-if-version")?, expected_rows })
+    let if_version = header(metadata, "x-airstrip-if-version")?.map(str::to_owned);
+    Ok(PutOptions { mode, if_version, expected_rows })
 }

@@ -182,7 +182,8 @@ impl Client {
     }
 }
 
-fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
+/// The text of a header.
+pub(super) fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
     let Some(value) = metadata.get(name) else { return Ok(None) };
     value.to_str().map(Some).map_err(|_| Error::invalid(format!("the header {name} is not ASCII text")))
 }
