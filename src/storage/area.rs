@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 
 use super::file::{FileStat, HeldFile};
@@ -25,6 +25,18 @@ impl Area {
         Ok(Self { dir: Dir::open_ambient_dir(&path, ambient_authority())?, path })
     }
 
+    /// The directory at `path` within this one, as an area of its own.
+    pub fn within(&self, path: &Path) -> Result<Self> {
+        let dir = self.dir.open_dir(path).map_err(|error| io_error("open", path, error))?;
+        Ok(Self { dir, path: self.path.join(path) })
+    }
+
+    /// Device and inode of the directory.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let metadata = self.dir.dir_metadata().map_err(|error| io_error("look at", &self.path, error))?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
     /// Where the directory lies, for messages to operators.
     pub fn path(&self) -> &Path {
         &self.path
@@ -37,8 +49,7 @@ impl Area {
 
     /// Opens the regular file at `path` for reading and holds it.
     pub fn hold(&self, path: &Path) -> Result<HeldFile> {
-        let file = self.dir.open(path).map_err(|error| io_error("open", path, error))?.into_std();
-        HeldFile::new(file, path)
+        HeldFile::open_in(&self.dir, path)
     }
 
     /// What the file system says of the regular file at `path`, without opening it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use cap_std::fs::MetadataExt as _;
+use cap_std::fs::{Dir, MetadataExt as _};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use rustix::buffer::spare_capacity;
@@ -52,6 +52,11 @@ impl FileIdentity {
         bytes[16..24].copy_from_slice(&self.size.to_le_bytes());
         bytes[24..].copy_from_slice(&self.mtime_nanos.to_le_bytes());
         bytes
+    }
+
+    /// Inode, mtime and size as an HTTP server tells them.
+    pub(super) fn e_tag(self) -> String {
+        format!("{:x}-{:x}-{:x}", self.inode, self.mtime_nanos, self.size)
     }
 }
 
@@ -132,6 +137,12 @@ struct Inner {
 }
 
 impl HeldFile {
+    /// Opens the regular file at `path` beneath `dir` and holds it.
+    pub(super) fn open_in(dir: &Dir, path: &Path) -> Result<Self> {
+        let file = dir.open(path).map_err(|error| io_error("open", path, error))?.into_std();
+        Self::new(file, path)
+    }
+
     /// Holds `file`, which lies at `path` in its area.
     pub(super) fn new(file: File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|error| io_error("look at", path, error))?;

@@ -9,6 +9,7 @@
 
 mod area;
 mod choice;
+mod delta;
 mod encode;
 mod encoders;
 mod file;
@@ -21,6 +22,10 @@ mod storing;
 mod types;
 
 pub use area::Area;
+pub use delta::{
+    Changes, CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, NewFile, Operation, Transaction,
+    delta_types, file_stats, first_entry, first_entry_path, to_logical, to_stored,
+};
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, RenameFlags, fsync, openat, renameat, renameat_with};
@@ -34,6 +35,18 @@ pub enum Target {
     MustBeNew,
 }
 
+impl Target {
+    fn flags(self) -> RenameFlags {
+        match self {
+            Self::MustBeNew => RenameFlags::NOREPLACE,
+            Self::Replace => RenameFlags::empty(),
+        }
+    }
+}
+
+/// A directory held open, and a name in it.
+type Place<'a> = (Dir, &'a Path);
+
 /// The directory that is served.
 #[derive(Debug)]
 pub struct Root {
@@ -42,6 +55,8 @@ pub struct Root {
     /// Set when a directory could not be synced: what is durable is then unknown, and writing on
     /// could lose what was acknowledged.
     failed: AtomicBool,
+    /// Held while the directories above a new file are looked up or made.
+    making: Mutex<()>,
     /// Held for the lock that comes with it.
     _lock: Option<File>,
 }
@@ -57,7 +72,8 @@ impl Root {
         let area = Area::open(path).map_err(|error| io_error("open", path, error))?;
         let lock = if read_only { None } else { Some(lock(&area)?) };
         let known_format = check_format(&area)?;
-        let root = Self { area, read_only, failed: AtomicBool::new(false), _lock: lock };
+        let failed = AtomicBool::new(false);
+        let root = Self { area, read_only, failed, making: Mutex::new(()), _lock: lock };
         if !read_only {
             root.sweep()?;
             if !known_format {
@@ -113,6 +129,42 @@ impl Root {
         Ok((path.clone(), file.map_err(|error| io_error("create", &path, error))?.into_std()))
     }
 
+    /// Creates a directory of its own in the staging directory, and says where.
+    pub fn create_staged_dir(&self) -> Result<PathBuf> {
+        self.check_writable()?;
+        let path = Path::new(STAGING).join(Uuid::new_v4().to_string());
+        self.area.dir().create_dir(&path).map_err(|error| io_error("create", &path, error))?;
+        Ok(path)
+    }
+
+    /// Writes a file into a directory that is being staged; [`sync_staged_dir`](Self::sync_staged_dir)
+    /// makes its name durable.
+    pub fn write_staged(&self, path: &Path, content: &[u8]) -> Result<()> {
+        let write = || {
+            let mut file = self.area.dir().create(path)?;
+            std::io::Write::write_all(&mut file, content)?;
+            file.sync_all()
+        };
+        write().map_err(|error| io_error("write", path, error))
+    }
+
+    /// Gives the file at `from` a second name in a directory that is being staged.
+    pub fn link_staged(&self, from: &Path, to: &Path) -> Result<()> {
+        let dir = self.area.dir();
+        dir.hard_link(from, dir, to).map_err(|error| io_error("link", from, error))
+    }
+
+    /// Makes the names in a staged directory durable.
+    pub fn sync_staged_dir(&self, path: &Path) -> Result<()> {
+        let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
+        self.sync_dir(&dir, path)
+    }
+
+    /// Removes what is left of a staged directory.
+    pub fn discard_staged_dir(&self, path: &Path) {
+        self.discard(path);
+    }
+
     /// Writes a small file durably: staged, synced, renamed to `to`, its directory synced.
     pub fn write_small(&self, to: &Path, content: &[u8], target: Target) -> Result<()> {
         let (staged, mut file) = self.create_staged()?;
@@ -130,25 +182,35 @@ impl Root {
     /// returns. What was at `to` and is a directory ends up in staging, and is removed.
     pub fn publish(&self, from: &Path, to: &Path, target: Target) -> Result<()> {
         self.check_writable()?;
-        let (from_dir, from_name) = self.parent(from)?;
-        let (to_dir, to_name) = self.parent(to)?;
-        let replaces_directory =
-            target == Target::Replace && self.area.dir().symlink_metadata(to).is_ok_and(|old| old.is_dir());
-        let flags = match target {
-            Target::MustBeNew => RenameFlags::NOREPLACE,
-            Target::Replace if replaces_directory => RenameFlags::EXCHANGE,
-            Target::Replace => RenameFlags::empty(),
-        };
-        renameat_with(&from_dir, from_name, &to_dir, to_name, flags)
-            .map_err(|error| io_error("publish", to, error.into()))?;
-        self.sync_dir(&to_dir, to)?;
+        let (from_place, to_place) = (self.parent(from)?, self.parent(to)?);
+        let is_dir = |path| self.area.dir().symlink_metadata(path).map(|found| found.is_dir());
+        // A directory and what takes its place, or whose place it takes, change places.
+        let changes_places =
+            target == Target::Replace && is_dir(to).is_ok_and(|old| old || is_dir(from).is_ok_and(|new| new));
+        let flags = if changes_places { RenameFlags::EXCHANGE } else { target.flags() };
+        self.move_name(&from_place, &to_place, to, flags)?;
         if !from.starts_with(PRIVATE) {
-            self.sync_dir(&from_dir, from)?;
+            self.sync_dir(&from_place.0, from)?;
         }
-        if replaces_directory {
+        if changes_places {
             self.discard(from);
         }
         Ok(())
+    }
+
+    /// Moves the file `staged` to `to` beneath `dir` as [`publish`](Self::publish) does, and makes the
+    /// directories on the way. It does not take the place of a directory.
+    pub(super) fn publish_into(&self, dir: &Dir, staged: &Path, to: &Path, target: Target) -> Result<()> {
+        let to_place = self.make_parent(dir, to)?;
+        self.move_name(&self.parent(staged)?, &to_place, to, target.flags())
+    }
+
+    /// Moves the file `from` to `to`, both beneath `dir`: durable there before it is gone here.
+    pub(super) fn rename_within(&self, dir: &Dir, from: &Path, to: &Path, target: Target) -> Result<()> {
+        let to_place = self.make_parent(dir, to)?;
+        let from_place = parent_in(dir, from)?;
+        self.move_name(&from_place, &to_place, to, target.flags())?;
+        self.sync_dir(&from_place.0, from)
     }
 
     /// Removes the file or directory at `path` in one step that survives a crash.
@@ -207,16 +269,37 @@ impl Root {
         self.sync_dir(&from_dir, path)
     }
 
-    /// The open parent directory of `path`, and its last component.
-    fn parent<'a>(&self, path: &'a Path) -> Result<(Dir, &'a Path)> {
-        let Some(name) = path.file_name() else {
-            return Err(Error::internal(format!("{} has no file name", path.display())));
-        };
-        let dir = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.area.dir().open_dir(parent),
-            _ => self.area.dir().try_clone(),
-        };
-        Ok((dir.map_err(|error| io_error("open", path, error))?, Path::new(name)))
+    /// Renames, and syncs the directory that has the name then. `to` is for messages.
+    fn move_name(&self, from: &Place<'_>, place: &Place<'_>, to: &Path, flags: RenameFlags) -> Result<()> {
+        renameat_with(&from.0, from.1, &place.0, place.1, flags)
+            .map_err(|error| io_error("publish", to, error.into()))?;
+        self.sync_dir(&place.0, to)
+    }
+
+    fn parent<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
+        parent_in(self.area.dir(), path)
+    }
+
+    /// The place of `path` beneath `dir`, whose missing directories are made durably.
+    fn make_parent<'a>(&self, dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
+        // Whoever finds a directory that another is making waits until that one has synced it, or has
+        // failed to.
+        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_writable()?;
+        match parent_in(dir, path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return found,
+        }
+        let above: Vec<_> = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).collect();
+        for path in above.into_iter().rev() {
+            let (parent, name) = parent_in(dir, path)?;
+            match parent.create_dir(name) {
+                Ok(()) => self.sync_dir(&parent, path)?,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error("create", path, error)),
+            }
+        }
+        parent_in(dir, path)
     }
 
     /// Syncs a directory. After a failure nobody knows what is durable, so writing ends.
@@ -242,6 +325,18 @@ impl Root {
         }
         Ok(())
     }
+}
+
+/// The open parent directory of `path` beneath `dir`, and its last component.
+fn parent_in<'a>(dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::internal(format!("{} has no file name", path.display())));
+    };
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => dir.open_dir(parent),
+        _ => dir.try_clone(),
+    };
+    Ok((parent.map_err(|error| io_error("open", path, error))?, Path::new(name)))
 }
 
 fn lock(area: &Area) -> Result<File> {

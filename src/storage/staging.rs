@@ -21,9 +21,10 @@ use serde::Deserialize;
 
 use super::area::io_error;
 use super::choice::MAX_DICTIONARY_BYTES;
+use super::delta::DeltaLog;
 use super::encode::{ParallelWriter, write_error};
 use super::encoders::Encoders;
-use super::file::HeldFile;
+use super::file::{FileStat, HeldFile};
 use super::footer::{Footer, FooterCache};
 use super::root::{Root, Target};
 use super::types::{cast_batch, decodable, storable};
@@ -98,7 +99,8 @@ impl Staging {
         let (path, file) = self.root.create_staged()?;
         // From here on the drop removes the file.
         let root = Arc::clone(&self.root);
-        let mut staged = StagedFile { root, path, stored: None, writer: None, rows: 0, published: false };
+        let mut staged =
+            StagedFile { root, path, stored: None, writer: None, rows: 0, stat: None, published: false };
         let (stored, properties) = layout(&schema, self.options.properties());
         staged.stored = stored;
         let written = staged.stored.clone().unwrap_or(schema);
@@ -118,6 +120,7 @@ pub struct StagedFile {
     /// `None` once the file is finished.
     writer: Option<ParallelWriter<File>>,
     rows: u64,
+    stat: Option<FileStat>,
     published: bool,
 }
 
@@ -141,7 +144,7 @@ impl StagedFile {
 
     /// Writes the footer, syncs the file, reads the footer back and checks it. After this only
     /// [`publish`](Self::publish) is left to do.
-    pub fn finish(&mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<Footer> {
         let writer = self.writer.take().ok_or_else(|| Error::internal("the staged file is finished"))?;
         let file = writer.finish()?;
         // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written
@@ -150,11 +153,18 @@ impl StagedFile {
         file.sync_all().map_err(|error| io_error("sync", &self.path, error))?;
 
         let held = self.root.area().hold(&self.path)?;
-        let stored = Footer::read(&held, PageIndexPolicy::Skip)?.rows();
+        let footer = Footer::read(&held, PageIndexPolicy::Skip)?;
+        let stored = footer.rows();
         if stored != self.rows {
             return Err(Error::data_loss(format!("{} rows were written, {stored} came back", self.rows)));
         }
-        Ok(())
+        self.stat = Some(*held.stat());
+        Ok(footer)
+    }
+
+    /// What the file system says of the finished file.
+    pub fn stat(&self) -> Result<FileStat> {
+        self.stat.ok_or_else(|| Error::internal("the staged file is not finished"))
     }
 
     /// Rows written so far.
@@ -168,6 +178,17 @@ impl StagedFile {
             return Err(Error::internal("an unfinished file cannot be published"));
         }
         self.root.publish(&self.path, to, target)?;
+        self.published = true;
+        Ok(())
+    }
+
+    /// Moves the finished file to `to` in the directory of a Delta table, durably. It becomes part of the
+    /// table only by a commit.
+    pub fn place(mut self, log: &DeltaLog, to: &Path) -> Result<()> {
+        if self.writer.is_some() {
+            return Err(Error::internal("an unfinished file cannot be placed"));
+        }
+        log.place(&self.path, to)?;
         self.published = true;
         Ok(())
     }

@@ -1,0 +1,74 @@
+//! The library's errors as ours.
+
+use std::error::Error as StdError;
+
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::transaction::TransactionError;
+
+use crate::error::{Error, ErrorKind};
+
+/// What an error of the library means for the client.
+pub(super) fn delta_error(error: DeltaTableError) -> Error {
+    if let Some(ours) = Error::find_in(&error) {
+        return ours.duplicate().with_source(error);
+    }
+    let kind = match &error {
+        DeltaTableError::Transaction { source } => return transaction_error(source).with_source(error),
+        DeltaTableError::UnsupportedColumnMapping { .. } => ErrorKind::Unimplemented,
+        DeltaTableError::InvalidJsonLog { .. }
+        | DeltaTableError::InvalidStatsJson { .. }
+        | DeltaTableError::NotATable(_)
+        | DeltaTableError::MetadataError(_)
+        | DeltaTableError::NoSchema => ErrorKind::DataLoss,
+        DeltaTableError::InvalidVersion(_) => ErrorKind::NotFound,
+        DeltaTableError::InvalidData { .. } | DeltaTableError::SchemaMismatch { .. } => {
+            ErrorKind::InvalidArgument
+        }
+        _ if mentions(&error, &["not found", "NotFound", "No such file"]) => ErrorKind::NotFound,
+        DeltaTableError::KernelError(_) if mentions(&error, &["unsupported", "Unsupported"]) => {
+            ErrorKind::Unimplemented
+        }
+        DeltaTableError::KernelError(_) => ErrorKind::DataLoss,
+        _ => ErrorKind::Internal,
+    };
+    let text = match kind {
+        ErrorKind::DataLoss => format!("the log of the Delta table is damaged: {error}"),
+        ErrorKind::Internal => format!("the Delta library: {error}"),
+        _ => error.to_string(),
+    };
+    Error::new(kind, text).with_source(error)
+}
+
+fn mentions(error: &dyn StdError, words: &[&str]) -> bool {
+    let text = error.to_string();
+    words.iter().any(|word| text.contains(word))
+}
+
+fn transaction_error(error: &TransactionError) -> Error {
+    match error {
+        TransactionError::UnsupportedTableFeatures(_) => unreadable(error),
+        TransactionError::DeltaTableAppendOnly => Error::precondition(
+            "the Delta table is append-only (delta.appendOnly): its rows are not changed or removed",
+        ),
+        TransactionError::CommitConflict(_)
+        | TransactionError::MaxCommitAttempts(_)
+        | TransactionError::VersionAlreadyExists(_) => {
+            Error::precondition(format!("another change came first: {error}; try again"))
+        }
+        other => Error::internal(format!("committing to a Delta table: {other}")),
+    }
+}
+
+/// The error for a table whose features are not all known.
+pub(super) fn unreadable(error: &TransactionError) -> Error {
+    match error {
+        TransactionError::UnsupportedTableFeatures(features) => {
+            let names: Vec<_> = features.iter().map(ToString::to_string).collect();
+            Error::unimplemented(format!(
+                "the Delta table uses features that are not supported: {}",
+                names.join(", ")
+            ))
+        }
+        other => Error::unimplemented(format!("the Delta table is not supported: {other}")),
+    }
+}

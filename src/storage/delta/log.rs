@@ -1,0 +1,439 @@
+//! The log of one table: its versions and what they hold.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use deltalake_core::DeltaTable;
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
+use deltalake_core::kernel::transaction::PROTOCOL;
+use deltalake_core::kernel::{Action, LogicalFileView, StructType};
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
+use deltalake_core::table::state::DeltaTableState;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use url::Url;
+
+use super::error::{delta_error, unreadable};
+use super::runtime::DeltaRuntime;
+use super::store::TableStore;
+use super::types::parse_logical;
+use crate::error::{Error, Result};
+use crate::storage::{Area, Root};
+
+/// The directory of the log within the table's.
+pub(super) const LOG_DIR: &str = "_delta_log";
+/// The table property that holds the Arrow schema as it was given, where Delta's types are not enough.
+pub(super) const ARROW_SCHEMA: &str = "airstrip.arrowSchema";
+/// How long the next version's absence is believed to mean that there are no later ones: another
+/// program may have cleaned the log up.
+const BELIEVED: Duration = Duration::from_secs(600);
+
+/// A table's log, in a directory that is held open: whatever happens to the directory's name, this is
+/// the same table.
+pub struct DeltaLog {
+    pub(super) store: LogStoreRef,
+    pub(super) runtime: Arc<DeltaRuntime>,
+    pub(super) files: TableStore,
+    area: Area,
+    latest: Mutex<Option<Known>>,
+    changing: Arc<AsyncMutex<()>>,
+    maintained: AtomicBool,
+    wanted: AtomicBool,
+}
+
+struct Known {
+    version: DeltaVersion,
+    listed: Instant,
+}
+
+impl std::fmt::Debug for DeltaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeltaLog({})", self.area.path().display())
+    }
+}
+
+/// One version of a table.
+#[derive(Debug, Clone)]
+pub struct DeltaVersion {
+    pub(super) state: Arc<DeltaTableState>,
+    /// The columns as Delta has them, in Arrow's types.
+    stored: SchemaRef,
+    /// The columns as they were given.
+    logical: SchemaRef,
+}
+
+/// A file of a version.
+#[derive(Clone)]
+pub struct DataFile {
+    /// Its path in the table's directory.
+    pub path: PathBuf,
+    /// The values of the partition columns, by name; `None` is NULL.
+    pub partition: HashMap<String, Option<String>>,
+    /// Bytes.
+    pub bytes: u64,
+    /// When it was written, in milliseconds since the epoch.
+    pub modified: i64,
+    pub(super) view: LogicalFileView,
+}
+
+impl std::fmt::Debug for DataFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataFile({})", self.path.display())
+    }
+}
+
+/// What one commit did.
+#[derive(Debug, Clone)]
+pub struct CommitSummary {
+    /// The version that it made.
+    pub version: u64,
+    /// When, in milliseconds since the epoch.
+    pub timestamp: i64,
+    /// The name of the operation, as `WRITE`.
+    pub operation: String,
+    /// What the operation was given, as JSON.
+    pub parameters: String,
+    /// Files that it added.
+    pub files_added: u64,
+    /// Bytes of those files.
+    pub bytes_added: u64,
+    /// Files that it took out.
+    pub files_removed: u64,
+}
+
+impl DeltaLog {
+    /// The log of the table whose directory is at `path`.
+    pub fn open(root: &Arc<Root>, path: &Path, runtime: Arc<DeltaRuntime>) -> Result<Self> {
+        let files = TableStore::open(Arc::clone(root), path)?;
+        let area = root.area().within(path)?;
+        // Paths are relative to the table: the URL only has to be one.
+        let location = Url::parse("memory:///")
+            .map_err(|error| Error::internal(format!("the location of a table: {error}")))?;
+        let store = default_logstore(
+            Arc::new(files.clone()),
+            Arc::new(files.clone()),
+            &location,
+            &StorageConfig::default(),
+        );
+        let changing = Arc::default();
+        let (maintained, wanted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { store, runtime, files, area, latest: Mutex::new(None), changing, maintained, wanted })
+    }
+
+    /// The table's directory.
+    pub fn area(&self) -> &Area {
+        &self.area
+    }
+
+    /// The newest version. What is remembered is only that there was no later one a moment ago: a look at
+    /// the next version's name tells whether there is one by now.
+    pub fn latest(&self) -> Result<DeltaVersion> {
+        let mut known = self.known();
+        if let Some(known) = known.as_ref()
+            && known.listed.elapsed() < BELIEVED
+            && !self.area.dir().exists(commit_path(known.version.number() + 1))
+        {
+            return Ok(known.version.clone());
+        }
+        let mut table = DeltaTable::new(Arc::clone(&self.store));
+        table.state = known.as_ref().map(|known| DeltaTableState::clone(&known.version.state));
+        let version = self.load(table.update_state(), |()| Ok(())).and_then(|()| version_of(&table))?;
+        *known = Some(Known { version: version.clone(), listed: Instant::now() });
+        Ok(version)
+    }
+
+    /// The version `number`.
+    pub fn at(&self, number: u64) -> Result<DeltaVersion> {
+        let latest = self.latest()?;
+        if latest.number() == number {
+            return Ok(latest);
+        }
+        if number > latest.number() {
+            return Err(Error::not_found(format!(
+                "there is no version {number}; the newest is {}",
+                latest.number()
+            )));
+        }
+        let mut table = DeltaTable::new(Arc::clone(&self.store));
+        self.load(table.load_version(number), |()| Ok(())).map_err(|error| {
+            Error::precondition(format!(
+                "version {number} cannot be read any more; its log may have been cleaned up: {}",
+                error.message()
+            ))
+            .with_source(error)
+        })?;
+        version_of(&table)
+    }
+
+    /// The version that was the newest at a time.
+    pub fn at_time(&self, time: SystemTime) -> Result<DeltaVersion> {
+        let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+        let latest = self.latest()?.number();
+        let mut found = None;
+        for number in (0..=latest).rev() {
+            let Some(commit) = self.commit_summary(number)? else { break };
+            if commit.timestamp <= millis {
+                found = Some(number);
+                break;
+            }
+        }
+        match found {
+            Some(number) => self.at(number),
+            None => Err(Error::not_found("the table has no version as old as that")),
+        }
+    }
+
+    /// The last `limit` commits, the newest first, as far as the log is still there.
+    pub fn history(&self, limit: usize) -> Result<Vec<CommitSummary>> {
+        let latest = self.latest()?.number();
+        let mut commits = Vec::new();
+        for number in (0..=latest).rev().take(limit) {
+            match self.commit_summary(number)? {
+                Some(commit) => commits.push(commit),
+                None => break,
+            }
+        }
+        Ok(commits)
+    }
+
+    /// What the commit of a version did; `None` where its entry has been cleaned up.
+    fn commit_summary(&self, number: u64) -> Result<Option<CommitSummary>> {
+        let Some(actions) = self.actions(number)? else { return Ok(None) };
+        let modified = self.area.stat(&commit_path(number)).map_or(UNIX_EPOCH, |stat| stat.modified());
+        let modified = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let mut summary = CommitSummary {
+            version: number,
+            timestamp: i64::try_from(modified).unwrap_or(i64::MAX),
+            operation: String::new(),
+            parameters: "{}".to_owned(),
+            files_added: 0,
+            bytes_added: 0,
+            files_removed: 0,
+        };
+        for action in actions {
+            match action {
+                Action::CommitInfo(info) => {
+                    summary.timestamp =
+                        info.in_commit_timestamp.or(info.timestamp).unwrap_or(summary.timestamp);
+                    summary.operation = info.operation.unwrap_or_default();
+                    if let Some(parameters) = info.operation_parameters {
+                        // In an order that is always the same.
+                        let parameters: std::collections::BTreeMap<_, _> = parameters.into_iter().collect();
+                        summary.parameters = serde_json::to_string(&parameters).unwrap_or_default();
+                    }
+                }
+                Action::Add(add) => {
+                    summary.files_added += 1;
+                    summary.bytes_added += u64::try_from(add.size).unwrap_or(0);
+                }
+                Action::Remove(_) => summary.files_removed += 1,
+                _ => {}
+            }
+        }
+        Ok(Some(summary))
+    }
+
+    /// The actions of one commit; `None` where its entry has been cleaned up.
+    pub(super) fn actions(&self, number: u64) -> Result<Option<Vec<Action>>> {
+        let entry = self.load(self.store.read_commit_entry(number), Ok)?;
+        let Some(bytes) = entry else { return Ok(None) };
+        get_actions(number, &bytes).map(Some).map_err(delta_error)
+    }
+
+    /// The version of a library's transaction that was last committed for an application.
+    pub(super) fn transaction(&self, version: &DeltaVersion, app: &str) -> Result<Option<i64>> {
+        self.load(version.state.transaction_version(self.store.as_ref(), app), Ok)
+    }
+
+    /// Remembers what a commit gave.
+    pub(super) fn committed(&self, state: DeltaTableState) -> Result<DeltaVersion> {
+        let version = DeltaVersion::new(state)?;
+        let mut known = self.known();
+        if known.as_ref().is_none_or(|known| known.version.number() <= version.number()) {
+            *known = Some(Known { version: version.clone(), listed: Instant::now() });
+        }
+        Ok(version)
+    }
+
+    /// A handle for the library's own operations, at the newest version.
+    pub(super) fn table(&self) -> Result<DeltaTable> {
+        let version = self.latest()?;
+        let mut table = DeltaTable::new(Arc::clone(&self.store));
+        table.state = Some(DeltaTableState::clone(&version.state));
+        Ok(table)
+    }
+
+    /// Waits for one of the library's futures.
+    pub(super) fn load<T, U, E: Into<deltalake_core::DeltaTableError>>(
+        &self,
+        future: impl Future<Output = std::result::Result<T, E>>,
+        then: impl FnOnce(T) -> Result<U>,
+    ) -> Result<U> {
+        self.runtime.run(future)?.map_err(|error| delta_error(error.into())).and_then(then)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn version_of(table: &DeltaTable) -> Result<DeltaVersion> {
+    DeltaVersion::new(table.snapshot().map_err(delta_error)?.clone())
+}
+
+impl DeltaVersion {
+    fn new(state: DeltaTableState) -> Result<Self> {
+        PROTOCOL.can_read_from(&state).map_err(|error| unreadable(&error))?;
+        refuse_unread(&state)?;
+        let stored = Arc::new(arrow_schema(&state.schema())?);
+        let logical = match state.metadata().configuration().get(ARROW_SCHEMA) {
+            Some(text) => with_current_columns(&parse_logical(text)?, &stored)?,
+            None => Arc::clone(&stored),
+        };
+        Ok(Self { state: Arc::new(state), stored, logical })
+    }
+
+    /// Its number, counted from zero.
+    pub fn number(&self) -> u64 {
+        self.state.version()
+    }
+
+    /// The table's identity, which lasts as long as the table.
+    pub fn table_id(&self) -> &str {
+        self.state.metadata().id()
+    }
+
+    /// The columns in the types that the files have.
+    pub fn stored(&self) -> &SchemaRef {
+        &self.stored
+    }
+
+    /// The columns in the types that were given.
+    pub fn logical(&self) -> &SchemaRef {
+        &self.logical
+    }
+
+    /// The names of the partition columns.
+    pub fn partition_columns(&self) -> &[String] {
+        self.state.metadata().partition_columns()
+    }
+
+    /// The table's properties.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.state.metadata().configuration()
+    }
+
+    /// Whether the columns, properties and protocol are those of another version.
+    pub(super) fn has_shape_of(&self, other: &Self) -> bool {
+        self.state.metadata() == other.state.metadata() && self.state.protocol() == other.state.protocol()
+    }
+
+    /// The files, in the order in which they were written: rows that were added later come later.
+    pub fn files(&self) -> Vec<DataFile> {
+        let file = |view: LogicalFileView| DataFile {
+            path: PathBuf::from(view.object_store_path().as_ref()),
+            partition: view.partition_values_map(),
+            modified: view.modification_time(),
+            bytes: u64::try_from(view.size()).unwrap_or(0),
+            view,
+        };
+        let mut files: Vec<DataFile> = self.state.log_data().iter().map(file).collect();
+        files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        files
+    }
+
+    /// How many files there are.
+    pub fn file_count(&self) -> usize {
+        self.state.log_data().num_files()
+    }
+}
+
+/// The columns that the table has now, in the types of `given` where it names them: another program may
+/// have added columns since, or changed their types.
+fn with_current_columns(given: &Schema, stored: &SchemaRef) -> Result<SchemaRef> {
+    let fields = stored.fields().iter().map(|field| {
+        let logical = given.fields().iter().find(|other| other.name() == field.name());
+        let Some(logical) = logical else { return Ok(Arc::clone(field)) };
+        let fits = super::types::delta_types(&Schema::new(vec![Arc::clone(logical)]))
+            .is_ok_and(|types| types.field(0).data_type() == field.data_type());
+        if !fits {
+            return Ok(Arc::clone(field));
+        }
+        let nullable = field.is_nullable();
+        Ok(Arc::new(logical.as_ref().clone().with_nullable(nullable)))
+    });
+    let fields = fields.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(Schema::new_with_metadata(fields, given.metadata().clone())))
+}
+
+/// What the protocol's features do not tell, and would be misread.
+fn refuse_unread(state: &DeltaTableState) -> Result<()> {
+    let mode = state.metadata().configuration().get("delta.columnMapping.mode");
+    if mode.is_some_and(|mode| mode != "none") {
+        return Err(Error::unimplemented(
+            "the Delta table uses column mapping (delta.columnMapping.mode), which is not supported; \
+             write it anew without",
+        ));
+    }
+    if state.log_data().iter().any(|file| file.deletion_vector_descriptor().is_some()) {
+        return Err(Error::unimplemented(
+            "the Delta table has deletion vectors, which are not supported; purge them (REORG TABLE … APPLY \
+             (PURGE), or an optimize that rewrites the files)",
+        ));
+    }
+    Ok(())
+}
+
+/// Where the commit of a version lies in the table's directory.
+pub(super) fn commit_path(number: u64) -> PathBuf {
+    Path::new(LOG_DIR).join(format!("{number:020}.json"))
+}
+
+/// The columns of a table in Arrow's types.
+pub(super) fn arrow_schema(columns: &StructType) -> Result<Schema> {
+    columns.try_into_arrow().map_err(|error| {
+        Error::unimplemented(format!("the Delta table has a column that Arrow cannot hold: {error}"))
+    })
+}
+
+/// A turn at looking after a table, of which there is one at a time. Dropped, it lets the next one begin.
+pub struct Maintenance {
+    log: Arc<DeltaLog>,
+}
+
+impl Maintenance {
+    /// Whether the table was changed since the last look, or the turn has just begun.
+    pub fn is_wanted(&self) -> bool {
+        self.log.wanted.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.log.maintained.store(false, Ordering::Release);
+    }
+}
+
+impl DeltaLog {
+    /// Asks for a look after the table: a turn, unless somebody has it, who is told to look once more.
+    pub fn maintenance(self: &Arc<Self>) -> Option<Maintenance> {
+        self.wanted.store(true, Ordering::Release);
+        let is_taken = self.maintained.swap(true, Ordering::AcqRel);
+        (!is_taken).then(|| Maintenance { log: Arc::clone(self) })
+    }
+
+    /// Waits for the turn to change rows that are there: statements that do so follow each other, and none
+    /// fails for another. Those that only add rows need no turn.
+    pub async fn changing(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.changing).lock_owned().await
+    }
+
+    /// The same on a thread for blocking work.
+    pub fn changing_blocking(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.changing).blocking_lock_owned()
+    }
+}

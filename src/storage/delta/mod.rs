@@ -1,0 +1,20 @@
+//! Delta Lake tables: their log, by the delta-rs library, over files of the root.
+//!
+//! The library decides what a table's log means and how one is written; the data files are read and
+//! written like all others. What it works on is a directory that is held open, through a store that
+//! syncs what it writes.
+
+mod commit;
+mod error;
+mod log;
+mod operations;
+mod runtime;
+mod stats;
+mod store;
+mod types;
+
+pub use commit::{Changes, NewFile, Operation, Transaction, first_entry, first_entry_path};
+pub use log::{CommitSummary, DataFile, DeltaLog, DeltaVersion};
+pub use runtime::DeltaRuntime;
+pub use stats::file_stats;
+pub use types::{delta_types, to_logical, to_stored};
