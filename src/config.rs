@@ -14,7 +14,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::catalog::CatalogOptions;
+use crate::catalog::{CatalogOptions, MaintenanceOptions};
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
 use crate::server::{DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions};
@@ -114,6 +114,14 @@ pub struct Settings {
     /// The most Parquet files in one dataset [default: 10000]
     #[arg(long, env = "AIRSTRIP_MAX_PARTS", value_name = "COUNT")]
     pub max_parts: Option<usize>,
+
+    /// Small files of a Delta table, per partition, that are made one; 0: never [default: 64]
+    #[arg(long, env = "AIRSTRIP_COMPACT_FILES", value_name = "COUNT")]
+    pub compact_files: Option<usize>,
+
+    /// Files of a Delta table below this size are small [default: 16MiB]
+    #[arg(long, env = "AIRSTRIP_SMALL_FILE", value_name = "SIZE")]
+    pub small_file: Option<ByteSize>,
 
     /// Memory for the footers of Parquet files [default: 128MiB]
     #[arg(long, env = "AIRSTRIP_FOOTER_CACHE", value_name = "SIZE")]
@@ -268,6 +276,8 @@ impl Settings {
             max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
             max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
             max_parts: self.max_parts.or(weaker.max_parts),
+            compact_files: self.compact_files.or(weaker.compact_files),
+            small_file: self.small_file.or(weaker.small_file),
             footer_cache: self.footer_cache.or(weaker.footer_cache),
             max_connections: self.max_connections.or(weaker.max_connections),
             max_streams: self.max_streams.or(weaker.max_streams),
@@ -297,6 +307,10 @@ impl Settings {
                 codec: self.codec.unwrap_or(Codec::Lz4),
                 row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
                 row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
+            },
+            maintenance: MaintenanceOptions {
+                compact_files: self.compact_files.unwrap_or(64),
+                small_file_bytes: self.small_file.unwrap_or(ByteSize::mib(16)).as_u64(),
             },
         };
         let engine = EngineOptions {

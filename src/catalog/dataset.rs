@@ -48,6 +48,13 @@ impl Version {
         Self(hex(&digest.finalize()[..16]))
     }
 
+    /// The version of a Delta table, whatever it is called.
+    pub(super) fn of_delta(delta: &DeltaMark) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(delta.table_id.as_bytes());
+        Self(format!("{}-{}", delta.version, hex(&digest.finalize()[..6])))
+    }
+
     /// The version of a dataset that is one file, whatever it is called.
     pub(super) fn of_file(stat: &FileStat) -> Self {
         Self::of(Path::new(""), std::iter::once((Path::new(""), stat)))
@@ -73,6 +80,15 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Which table, and which of its versions, a dataset of the kind [`Delta`](Kind::Delta) is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeltaMark {
+    /// The table's identity.
+    pub table_id: String,
+    /// The version's number.
+    pub version: u64,
+}
+
 /// One Parquet file of a dataset.
 #[derive(Debug, Clone)]
 pub struct PartFile {
@@ -93,14 +109,18 @@ pub struct Dataset {
     pub reference: DatasetRef,
     /// What it is made of.
     pub kind: Kind,
-    /// All columns: those of the files as they were stored, then the partition columns.
+    /// All columns. Those of folders come last; a Delta table has an order of its own.
     pub schema: SchemaRef,
+    /// The columns of the files, then the partition columns: the order in which they are read.
+    pub(super) physical: SchemaRef,
     /// The columns that the files hold.
     pub file_schema: SchemaRef,
     /// The columns that come from `key=value` folders.
     pub partition_fields: Vec<FieldRef>,
     /// The files in order.
     pub parts: Vec<PartFile>,
+    /// Set where it is a version of a Delta table.
+    pub delta: Option<DeltaMark>,
     /// The path that the files lie at or below.
     base: PathBuf,
 }
@@ -131,11 +151,64 @@ impl Dataset {
         } else {
             Arc::new(Schema::new_with_metadata(fields, file_schema.metadata().clone()))
         };
-        Ok(Self { reference, kind, schema, file_schema, partition_fields, parts, base: base.to_owned() })
+        let (base, physical) = (base.to_owned(), Arc::clone(&schema));
+        Ok(Self {
+            reference,
+            kind,
+            schema,
+            physical,
+            file_schema,
+            partition_fields,
+            parts,
+            delta: None,
+            base,
+        })
+    }
+
+    /// A version of a Delta table, whose columns are `schema`.
+    pub(super) fn of_delta(
+        reference: DatasetRef,
+        delta: DeltaMark,
+        schema: SchemaRef,
+        partition_columns: &[String],
+        parts: Vec<PartFile>,
+    ) -> Self {
+        let is_partition = |field: &FieldRef| partition_columns.contains(field.name());
+        let in_files: Vec<FieldRef> =
+            schema.fields().iter().filter(|field| !is_partition(field)).cloned().collect();
+        let partition_fields: Vec<FieldRef> = partition_columns
+            .iter()
+            .filter_map(|name| schema.fields().iter().find(|field| field.name() == name).cloned())
+            .collect();
+        let all: Vec<FieldRef> = in_files.iter().chain(&partition_fields).cloned().collect();
+        let of = |fields| Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+        Self {
+            reference,
+            kind: Kind::Delta,
+            physical: of(all),
+            file_schema: of(in_files),
+            schema,
+            partition_fields,
+            parts,
+            delta: Some(delta),
+            base: PathBuf::new(),
+        }
+    }
+
+    /// The place in [`physical`](Self::physical) of a column of the schema.
+    pub(super) fn place(&self, column: usize) -> usize {
+        if Arc::ptr_eq(&self.schema, &self.physical) {
+            return column;
+        }
+        let name = self.schema.fields().get(column).map(|field| field.name());
+        name.and_then(|name| self.physical.index_of(name).ok()).unwrap_or(column)
     }
 
     /// Changes with the content. Made when it is asked for: listings of many datasets have no use for it.
     pub fn version(&self) -> Version {
+        if let Some(delta) = &self.delta {
+            return Version::of_delta(delta);
+        }
         match (&self.kind, self.parts.as_slice()) {
             (Kind::File, [part]) => Version::of_file(&part.stat),
             (_, parts) => Version::of(&self.base, parts.iter().map(|part| (part.path.as_path(), &part.stat))),

@@ -1,6 +1,9 @@
 //! Statistics of a dataset, from its files' footers.
 
-use arrow::datatypes::SchemaRef;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
@@ -8,6 +11,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 
 use super::dataset::{Dataset, PartFile};
 use crate::error::{Error, Result, contain};
+use crate::storage::{Footer, storable};
 
 /// What is known of a column's values; `None` where a file's footer does not tell.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,13 +29,53 @@ pub struct ColumnStats {
 impl PartFile {
     /// The statistics that this file's footer holds for the columns of `schema`.
     pub(super) fn statistics(&self, schema: &SchemaRef) -> Result<Statistics> {
-        let metadata = &self.footer.metadata;
-        contain(|| DFParquetMetadata::statistics_from_parquet_metadata(metadata, schema))
-            .map_err(|why| Error::data_loss(format!("the statistics of {}: {why}", self.path.display())))?
+        statistics_of(&self.footer, &self.path, schema)
+    }
+}
+
+/// The statistics that a footer holds for the columns of `schema`; `path` is for errors.
+pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) -> Result<Statistics> {
+    let own = own_types(schema, &footer.schema);
+    let path = path.display();
+    let mut statistics =
+        contain(|| DFParquetMetadata::statistics_from_parquet_metadata(&footer.metadata, &own))
+            .map_err(|why| Error::data_loss(format!("the statistics of {path}: {why}")))?
             .map_err(|error| {
-                let path = self.path.display();
                 Error::data_loss(format!("the statistics of {path} are damaged: {error}")).with_source(error)
-            })
+            })?;
+    let columns = statistics.column_statistics.iter_mut().zip(own.fields()).zip(schema.fields());
+    for ((column, own), wanted) in columns {
+        if own.data_type() != wanted.data_type() {
+            column.min_value = cast(&column.min_value, wanted.data_type());
+            column.max_value = cast(&column.max_value, wanted.data_type());
+        }
+    }
+    Ok(statistics)
+}
+
+/// `schema` in the types that the columns have in a file of the schema `stored`: its statistics are read
+/// as those. In a Delta table the two can differ.
+fn own_types(schema: &SchemaRef, stored: &Schema) -> SchemaRef {
+    let same = |field: &FieldRef| {
+        stored.field_with_name(field.name()).map_or(true, |own| own.data_type() == field.data_type())
+    };
+    if schema.fields().iter().all(same) {
+        return Arc::clone(schema);
+    }
+    let stored = storable(stored);
+    let own = |field: &FieldRef| match stored.field_with_name(field.name()) {
+        Ok(own) => Arc::new(Field::clone(field).with_data_type(own.data_type().clone())),
+        Err(_) => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(own).collect::<Vec<_>>()))
+}
+
+/// A bound in another type, as exact as it was; unknown where it has no value there.
+fn cast(bound: &Precision<ScalarValue>, data_type: &DataType) -> Precision<ScalarValue> {
+    match bound {
+        Precision::Exact(value) => value.cast_to(data_type).map_or(Precision::Absent, Precision::Exact),
+        Precision::Inexact(value) => value.cast_to(data_type).map_or(Precision::Absent, Precision::Inexact),
+        Precision::Absent => Precision::Absent,
     }
 }
 
@@ -46,7 +90,8 @@ impl Dataset {
         for index in 0..self.partition_fields.len() {
             columns.push(self.partition_stats(index));
         }
-        Ok(columns)
+        let in_order = (0..self.schema.fields().len()).map(|column| columns.get(self.place(column)).cloned());
+        Ok(in_order.map(Option::unwrap_or_default).collect())
     }
 
     fn partition_stats(&self, index: usize) -> ColumnStats {

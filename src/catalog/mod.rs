@@ -5,6 +5,7 @@
 //! on a runtime go through [`storage::blocking`](crate::storage::blocking).
 
 mod dataset;
+mod delta;
 mod describe;
 mod layout;
 mod name;
@@ -18,11 +19,13 @@ mod table;
 mod view;
 mod write;
 
-pub use dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+pub use dataset::{Dataset, DeltaMark, Kind, PartFile, Snapshot, Version};
+pub use delta::{AtVersion, MaintenanceOptions, Optimized, RowChange, Vacuumed, parse_transaction};
 pub use describe::ColumnStats;
 pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
 pub use provider::{CATALOG, INFORMATION_SCHEMA, Namespace, PlanView, QueryCatalog, SYSTEM_SCHEMA};
 pub use raw::{Piece, PieceScan, RawScan, snapshot_of};
 pub use store::{Catalog, CatalogOptions, Listed};
+pub use table::{FILE_COLUMN, ROW_COLUMN};
 pub use view::View;
 pub use write::{PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

@@ -88,6 +88,12 @@ impl QueryCatalog {
         Self { listing: true, ..self.clone() }
     }
 
+    /// Makes a query see `snapshot` under a name, whatever is there by then.
+    pub fn fix(&self, dataset: DatasetRef, snapshot: Arc<Snapshot>) {
+        let mut opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.insert(dataset, snapshot);
+    }
+
     /// The store that scans of datasets name, to be registered as an empty one.
     pub fn store_url() -> DfResult<ObjectStoreUrl> {
         ObjectStoreUrl::parse(STORE)

@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::file::metadata::RowGroupMetaData;
 use sha2::{Digest, Sha256};
 
 use super::dataset::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::storage::{
-    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, slices, without_views,
+    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, slices, to_logical, without_views,
 };
 
 /// All row groups.
@@ -23,7 +24,7 @@ const ALL: Range<u64> = 0..u64::MAX;
 #[derive(Debug)]
 pub struct RawScan {
     snapshot: Arc<Snapshot>,
-    /// The columns that are read, by their place in the dataset's schema.
+    /// The columns that are read: places among those of the files, with the partition columns behind them.
     columns: Vec<usize>,
     schema: SchemaRef,
     /// The schema of batches as they are decoded; the encoder of messages casts them to `schema`.
@@ -41,7 +42,7 @@ pub struct RawScan {
 
 /// The snapshot behind a table that [`Catalog::table`](super::Catalog::table) made.
 pub fn snapshot_of(provider: &dyn Any) -> Option<Arc<Snapshot>> {
-    provider.downcast_ref::<SnapshotTable>().map(|table| Arc::clone(table.snapshot()))
+    provider.downcast_ref::<SnapshotTable>().and_then(|table| table.snapshot().cloned())
 }
 
 /// A piece of a [`RawScan`].
@@ -55,6 +56,11 @@ impl Piece {
     /// About how many bytes it is when it is decoded.
     pub fn bytes(&self) -> u64 {
         self.slice.bytes
+    }
+
+    /// The place of its file in the snapshot.
+    pub(super) fn part(&self) -> usize {
+        self.part
     }
 
     /// The first rows, about `bytes` of them, and the rest, where that is worth while.
@@ -73,7 +79,7 @@ impl RawScan {
     /// A scan of all columns.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         let schema = Arc::clone(&snapshot.dataset.schema);
-        let columns = (0..schema.fields().len()).collect();
+        let columns = (0..schema.fields().len()).map(|column| snapshot.dataset.place(column)).collect();
         let decoded = Arc::new(decodable(&schema));
         let file_schema = Arc::new(decodable(&snapshot.dataset.file_schema));
         Self {
@@ -97,7 +103,8 @@ impl RawScan {
         schema: SchemaRef,
     ) -> Self {
         let dataset = &snapshot.dataset;
-        let stored = decodable(&dataset.schema);
+        let columns: Vec<usize> = columns.into_iter().map(|column| dataset.place(column)).collect();
+        let stored = decodable(&dataset.physical);
         let plain = without_views(&stored);
         let mut stored = stored.fields().to_vec();
         // Strings are decoded as what they are to become; for all else there is a cast.
@@ -173,6 +180,13 @@ impl RawScan {
         Ok(PieceScan { raw: Arc::clone(self), part: piece.part, places, scan })
     }
 
+    /// The place of a piece's first row in its file.
+    pub(super) fn first_row(&self, piece: &Piece) -> u64 {
+        let groups = self.snapshot.dataset.parts[piece.part].footer.metadata.row_groups();
+        let before: i64 = groups[..piece.slice.row_group].iter().map(RowGroupMetaData::num_rows).sum();
+        u64::try_from(before).unwrap_or(0) + piece.slice.rows.start as u64
+    }
+
     /// The state of the file that a piece is read from.
     pub fn stat(&self, piece: &Piece) -> &FileStat {
         self.snapshot.files[piece.part].stat()
@@ -209,17 +223,36 @@ impl RawScan {
         let mut columns: Vec<usize> = places.iter().flatten().copied().collect();
         columns.sort_unstable();
         columns.dedup();
+        let own = decodable(stored);
         let mut fields = stored.fields().to_vec();
         for (column, place) in self.columns.iter().zip(places) {
             if let (Some(place), Some(decoded)) = (place, self.file_schema.fields().get(*column)) {
+                // Another type than the dataset's, which a Delta table may have in its files, is cast later.
+                let own = own.field(place).data_type();
+                let data_type =
+                    if is_decodable_as(own, decoded.data_type()) { decoded.data_type() } else { own };
                 // Whether NULLs may be there is the file's to say.
-                let field = Field::clone(&fields[place]).with_data_type(decoded.data_type().clone());
-                fields[place] = Arc::new(field);
+                fields[place] = Arc::new(Field::clone(&fields[place]).with_data_type(data_type.clone()));
             }
         }
         let schema = Schema::new_with_metadata(fields, stored.metadata().clone());
         Projection { columns, schema: Arc::new(schema) }
     }
+}
+
+/// Whether Parquet's reader can give a column that is `stored` as `wanted` right away: another form of
+/// strings.
+fn is_decodable_as(stored: &DataType, wanted: &DataType) -> bool {
+    use DataType::{LargeUtf8, Utf8, Utf8View};
+    let plain = |data_type: &DataType| {
+        without_views(&Schema::new(vec![Field::new("", data_type.clone(), true)]))
+            .field(0)
+            .data_type()
+            .clone()
+    };
+    stored == wanted
+        || plain(stored) == plain(wanted)
+        || matches!((stored, wanted), (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View))
 }
 
 /// The rows of a piece, batch after batch.
@@ -243,6 +276,23 @@ impl PieceScan {
         }
     }
 
+    /// The columns in the dataset's types, where the file has them in others.
+    fn in_dataset_types(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Vec<ArrayRef>> {
+        let wanted = &self.raw.decoded;
+        let mut pairs = columns.iter().zip(wanted.fields());
+        if pairs.all(|(column, field)| column.data_type() == field.data_type()) {
+            return Ok(columns);
+        }
+        let own = columns.iter().zip(wanted.fields());
+        let own: Vec<Field> = own
+            .map(|(column, field)| Field::clone(field).with_data_type(column.data_type().clone()))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(own)), columns, &options)
+            .map_err(|error| Error::data_loss(format!("the columns of a file do not fit: {error}")))?;
+        Ok(to_logical(&batch, wanted)?.columns().to_vec())
+    }
+
     /// The batch of one file as the dataset has it, with NULL in columns that this file lacks, and the
     /// partition columns.
     fn complete(&self, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -260,7 +310,8 @@ impl PieceScan {
             Ok(stored.unwrap_or_else(|| new_null_array(field.data_type(), rows)))
         };
         let columns = raw.columns.iter().zip(&self.places).zip(raw.decoded.fields());
-        let columns = columns.map(column).collect::<Result<_>>()?;
+        let columns: Vec<ArrayRef> = columns.map(column).collect::<Result<_>>()?;
+        let columns = self.in_dataset_types(columns, rows)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&raw.decoded), columns, &options);
         let batch = batch.map_err(|error| internal(&error))?;

@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::delta::{DeltaTables, MaintenanceOptions, delta_version};
 use super::layout::{Form, dataset_of, schema_dir, schema_of};
 use super::name::{DatasetRef, SchemaName};
 use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions, has_parts,
+    Area, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions, has_parts,
     list_entries, list_parts, parallel_map,
 };
 
 /// What makes a directory a Delta table.
-const DELTA_LOG: &str = "_delta_log";
+pub(super) const DELTA_LOG: &str = "_delta_log";
 /// How often a directory is read again when its files change while it is being opened.
 const ATTEMPTS: usize = 5;
 /// A registration is a path and a schema; more is no registration.
@@ -38,6 +39,8 @@ pub struct CatalogOptions {
     pub max_parts: usize,
     /// How uploads are stored.
     pub staging: StagingOptions,
+    /// When Delta tables are compacted by themselves.
+    pub maintenance: MaintenanceOptions,
 }
 
 /// All datasets of a root.
@@ -48,6 +51,7 @@ pub struct Catalog {
     pub(super) options: CatalogOptions,
     pub(super) staging: Staging,
     pub(super) allowed: Allowed,
+    pub(super) delta: DeltaTables,
     locks: [Mutex<()>; LOCKS],
 }
 
@@ -106,7 +110,8 @@ impl Catalog {
         let locks = std::array::from_fn(|_| Mutex::new(()));
         let root = Arc::new(root);
         let staging = Staging::new(Arc::clone(&root), options.staging);
-        Ok(Self { root, footers, options, staging, allowed, locks })
+        let delta = DeltaTables::new(Arc::clone(&root));
+        Ok(Self { root, footers, options, staging, allowed, delta, locks })
     }
 
     /// The root that is served.
@@ -161,6 +166,10 @@ impl Catalog {
     pub fn snapshot(&self, dataset: &DatasetRef) -> Result<Snapshot> {
         retry_changes(|| {
             let located = self.locate(dataset)?;
+            if located.kind == Kind::Delta {
+                let log = self.delta.open(&located.path)?;
+                return self.delta_snapshot(dataset, &log, &log.latest()?);
+            }
             let before = located.directory();
             let (paths, partitions) = self.files(&located)?;
             let opened = parallel_map(&paths, |path| {
@@ -185,7 +194,7 @@ impl Catalog {
     pub(super) fn version(&self, dataset: &DatasetRef) -> Result<Version> {
         let located = self.locate(dataset)?;
         if located.kind == Kind::Delta {
-            return Err(delta(dataset));
+            return Ok(delta_version(&self.delta.open(&located.path)?.latest()?));
         }
         let (paths, _) = self.files(&located)?;
         let stats = paths.iter().map(|path| located.area.stat(path)).collect::<Result<Vec<_>>>()?;
@@ -343,6 +352,10 @@ impl Catalog {
 
     /// The dataset that `located` is, under the name `dataset`.
     pub(super) fn describe_located(&self, dataset: &DatasetRef, located: &Located<'_>) -> Result<Dataset> {
+        if located.kind == Kind::Delta {
+            let log = self.delta.open(&located.path)?;
+            return self.describe_delta(dataset, &log, &log.latest()?);
+        }
         let before = located.directory();
         let (paths, partitions) = self.files(located)?;
         let footers = parallel_map(&paths, |path| self.footers.at(located.area, path));
@@ -353,6 +366,12 @@ impl Catalog {
         let parts = parts.collect::<Result<_>>()?;
         located.check_same(dataset, before)?;
         assemble(dataset, located, partitions.fields, parts)
+    }
+
+    /// The log of `dataset`, if it is a Delta table.
+    pub(super) fn delta_log(&self, dataset: &DatasetRef) -> Result<Option<Arc<DeltaLog>>> {
+        let located = self.locate(dataset)?;
+        (located.kind == Kind::Delta).then(|| self.delta.open(&located.path)).transpose()
     }
 
     fn files(&self, located: &Located<'_>) -> Result<(Vec<PathBuf>, Partitions)> {
@@ -377,20 +396,9 @@ fn assemble(
     partition_fields: Vec<FieldRef>,
     parts: Vec<PartFile>,
 ) -> Result<Dataset> {
-    if located.kind == Kind::Delta {
-        return Err(delta(dataset));
-    }
     let declared = located.file_schema.clone();
     let place = (located.kind.clone(), located.path.as_path());
     Dataset::assemble(dataset.clone(), place, declared, partition_fields, parts)
-}
-
-/// The error for a table format that is not served: reading its Parquet files as they lie there would
-/// bring back deleted rows.
-pub(super) fn delta(dataset: &DatasetRef) -> Error {
-    Error::unimplemented(format!(
-        "dataset {dataset} is a Delta table, which this version cannot read; export it to plain Parquet"
-    ))
 }
 
 /// Runs `read` again while files vanish under it: another program was replacing parts.

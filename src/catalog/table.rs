@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::{Session, TableProvider};
@@ -27,6 +27,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parquet::arrow::RowNumber;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
@@ -46,20 +47,61 @@ pub(super) struct SnapshotTable {
     /// The dataset's columns, and those of its files, in the types that are in the files: queries are
     /// not to see the few that are stored as others.
     schema: SchemaRef,
+    /// The columns in the order in which they are read.
+    physical: SchemaRef,
     file_schema: SchemaRef,
+    /// Whether rows come with where they lie: [`FILE_COLUMN`] and [`ROW_COLUMN`].
+    is_located: bool,
 }
+
+/// The place of a row's file among the parts of its snapshot.
+pub const FILE_COLUMN: &str = "__airstrip_file";
+/// The place of a row in its file.
+pub const ROW_COLUMN: &str = "__airstrip_row";
 
 impl SnapshotTable {
     /// The table of `snapshot`; page indexes are read through `footers`.
     pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
         let dataset = &snapshot.dataset;
-        let (schema, file_schema) = (storable(&dataset.schema), storable(&dataset.file_schema));
-        Self { footers, schema: schema.into(), file_schema: file_schema.into(), snapshot }
+        let schema = SchemaRef::from(storable(&dataset.schema));
+        let is_in_order = Arc::ptr_eq(&dataset.schema, &dataset.physical);
+        let physical = if is_in_order { Arc::clone(&schema) } else { storable(&dataset.physical).into() };
+        let file_schema = storable(&dataset.file_schema).into();
+        Self { footers, schema, physical, file_schema, snapshot, is_located: false }
     }
 
-    /// What the table shows.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+    /// The same table, whose rows come with where they lie.
+    pub(super) fn located(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
+        let plain = Self::new(snapshot, footers);
+        let located = |schema: &SchemaRef| {
+            let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
+            Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+        };
+        let (schema, physical) = (located(&plain.schema), located(&plain.physical));
+        Self { schema, physical, is_located: true, ..plain }
+    }
+
+    /// The columns that are the same for all rows of a file.
+    fn partition_fields(&self) -> Vec<FieldRef> {
+        let own = self.snapshot.dataset.partition_fields.iter().cloned();
+        own.chain(self.is_located.then(file_field)).collect()
+    }
+
+    /// What the table shows, if that is just its rows.
+    pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        (!self.is_located).then_some(&self.snapshot)
+    }
+
+    /// The columns of a projection by their places among those that are read.
+    fn places(&self, projection: Option<&Vec<usize>>) -> Option<Vec<usize>> {
+        if Arc::ptr_eq(&self.snapshot.dataset.schema, &self.snapshot.dataset.physical) {
+            return projection.cloned();
+        }
+        let place = |column: usize| self.snapshot.dataset.place(column);
+        Some(match projection {
+            Some(columns) => columns.iter().map(|column| place(*column)).collect(),
+            None => (0..self.schema.fields().len()).map(place).collect(),
+        })
     }
 
     fn partition_names(&self) -> Vec<&str> {
@@ -72,7 +114,7 @@ impl SnapshotTable {
         let names = self.partition_names();
         let applicable =
             filters.iter().filter(|filter| expr_applicable_for_cols(&names, filter) && !names.is_empty());
-        let Some(filter) = conjunction(applicable.cloned()) else {
+        let Some(filter) = conjunction(applicable.cloned()).filter(|_| !dataset.parts.is_empty()) else {
             return Ok(vec![true; dataset.parts.len()]);
         };
         let schema = Arc::new(Schema::new(dataset.partition_fields.clone()));
@@ -96,7 +138,7 @@ impl SnapshotTable {
 
     /// The statistics of a part's columns, and those of its partition columns: one value for all rows.
     /// (`PartitionedFile::with_statistics` would say that there are no NULLs among them.)
-    fn with_partitions(mut statistics: Statistics, part: &PartFile) -> Statistics {
+    fn with_partitions(&self, mut statistics: Statistics, part: &PartFile) -> Statistics {
         let rows = statistics.num_rows;
         statistics.column_statistics.extend(part.partition_values.iter().map(|value| {
             let known = Precision::Exact(value.clone());
@@ -107,20 +149,34 @@ impl SnapshotTable {
             let null_count = Precision::Exact(0);
             ColumnStatistics { null_count, min_value: known.clone(), max_value: known, ..unknown }
         }));
+        if self.is_located {
+            statistics
+                .column_statistics
+                .extend([ColumnStatistics::new_unknown(), ColumnStatistics::new_unknown()]);
+        }
         statistics
     }
 
-    fn file(&self, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
+    fn file(&self, place: usize, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
         let statistics = part.statistics(&self.file_schema).map_err(external)?;
         // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
+        let place = self.is_located.then(|| ScalarValue::UInt32(u32::try_from(place).ok()));
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
-            .with_partition_values(part.partition_values.clone())
+            .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
             .with_arrow_schema(storable(&part.footer.schema).into())
             .with_extension(held.clone());
-        file.statistics = Some(Arc::new(Self::with_partitions(statistics, part)));
+        file.statistics = Some(Arc::new(self.with_partitions(statistics, part)));
         file.object_meta.last_modified = part.stat.modified().into();
         Ok(file)
     }
+}
+
+fn file_field() -> FieldRef {
+    Arc::new(Field::new(FILE_COLUMN, DataType::UInt32, false))
+}
+
+fn row_field() -> FieldRef {
+    Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true).with_extension_type(RowNumber))
 }
 
 #[async_trait]
@@ -154,22 +210,24 @@ impl TableProvider for SnapshotTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let dataset = &self.snapshot.dataset;
         let keep = self.prune(filters)?;
-        let parts = dataset.parts.iter().zip(&self.snapshot.files).zip(keep);
-        let files = parts.filter(|(_, keep)| *keep).map(|((part, held), _)| self.file(part, held));
+        let parts = dataset.parts.iter().enumerate().zip(&self.snapshot.files).zip(keep);
+        let kept = parts.filter(|(_, keep)| *keep);
+        let files = kept.map(|(((place, part), held), _)| self.file(place, part, held));
         let files = files.collect::<DfResult<Vec<_>>>()?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
         let statistics = Statistics::try_merge_iter(
             files.iter().filter_map(|file| file.statistics.as_deref()),
-            &self.schema,
+            &self.physical,
         )?;
         let columns = TableSchema::builder(Arc::clone(&self.file_schema))
-            .with_table_partition_cols(dataset.partition_fields.clone())
+            .with_table_partition_cols(self.partition_fields())
+            .with_virtual_columns(if self.is_located { vec![row_field()] } else { Vec::new() })
             .build();
         let mut options = state.default_table_options().parquet;
         options.global = state.config_options().execution.parquet.clone();
-        options.global.pushdown_filters |= is_selective(filters, &self.schema, &statistics);
+        options.global.pushdown_filters |= is_selective(filters, &self.physical, &statistics);
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
@@ -177,7 +235,7 @@ impl TableProvider for SnapshotTable {
         let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(self.places(projection))?
             .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(scan))

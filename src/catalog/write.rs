@@ -7,13 +7,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 
 use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::delta::{Conform, DeltaUpload};
 use super::layout::{Form, schema_dir};
 use super::name::{DatasetRef, SchemaName};
-use super::store::{Catalog, can_be, delta};
+use super::raw::RawScan;
+use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{BatchSink, StagedFile, Target, check_storable, ipc_schema};
+use crate::storage::{BatchSink, StagedFile, Target, Transaction, cast_batch, check_storable, ipc_schema};
 
 /// What an upload may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +25,8 @@ pub enum PutMode {
     Replace,
     /// Fail with [`AlreadyExists`](ErrorKind::AlreadyExists) if the dataset is there.
     Create,
+    /// Add to what is there; make the dataset if it is not.
+    Append,
 }
 
 /// What an upload demands.
@@ -34,6 +38,14 @@ pub struct PutOptions {
     pub if_version: Option<String>,
     /// Publish only if so many rows arrived.
     pub expected_rows: Option<u64>,
+    /// Whether columns that the dataset lacks are added to it by an append.
+    pub merge_schema: bool,
+    /// The client's own number for the upload: the same one is stored once.
+    pub transaction: Option<Transaction>,
+    /// The columns that a new dataset is partitioned by.
+    pub partition_by: Vec<String>,
+    /// Whether a new dataset is a Delta table from the start.
+    pub as_delta: bool,
 }
 
 /// What became durable.
@@ -49,10 +61,14 @@ pub struct Receipt {
 
 /// An upload on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
 pub struct Upload {
-    catalog: Arc<Catalog>,
-    dataset: DatasetRef,
-    options: PutOptions,
-    staged: StagedFile,
+    way: Way,
+    expected_rows: Option<u64>,
+}
+
+/// What an upload becomes: a plain file, or a version of a Delta table.
+enum Way {
+    File(Box<FileUpload>),
+    Delta(Box<DeltaUpload>),
 }
 
 impl Upload {
@@ -67,30 +83,82 @@ impl Upload {
         catalog.root.check_writable()?;
         catalog.check_schema(&dataset.schema)?;
         check_storable(&schema)?;
+        let expected_rows = options.expected_rows;
+        let way = if catalog.goes_to_delta(&dataset, &options)? {
+            Way::Delta(Box::new(DeltaUpload::begin(catalog, dataset, &schema, options)?))
+        } else {
+            Way::File(Box::new(FileUpload::begin(catalog, dataset, schema, options)?))
+        };
+        Ok(Self { way, expected_rows })
+    }
+
+    /// Makes the upload the dataset, or a part of it, durably and in one step. To be called only at the true
+    /// end of the client's stream, and where the caller cannot be cancelled half-way.
+    pub fn commit(self) -> Result<Receipt> {
+        let rows = match &self.way {
+            Way::File(upload) => upload.staged.rows(),
+            Way::Delta(upload) => upload.rows(),
+        };
+        if let Some(expected) = self.expected_rows
+            && expected != rows
+        {
+            return Err(Error::invalid(format!(
+                "{rows} rows arrived, x-airstrip-expected-rows says {expected}; nothing was stored"
+            )));
+        }
+        match self.way {
+            Way::File(upload) => upload.commit(),
+            Way::Delta(upload) => upload.commit(),
+        }
+    }
+}
+
+impl BatchSink for Upload {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match &mut self.way {
+            Way::File(upload) => upload.staged.write(batch),
+            Way::Delta(upload) => upload.write(batch),
+        }
+    }
+}
+
+/// An upload that becomes a plain file.
+struct FileUpload {
+    catalog: Arc<Catalog>,
+    dataset: DatasetRef,
+    options: PutOptions,
+    staged: StagedFile,
+}
+
+impl FileUpload {
+    fn begin(
+        catalog: Arc<Catalog>,
+        dataset: DatasetRef,
+        schema: SchemaRef,
+        options: PutOptions,
+    ) -> Result<Self> {
         catalog.check_put(&dataset, &options)?;
         let staged = catalog.staging.create(schema)?;
         Ok(Self { catalog, dataset, options, staged })
     }
 
-    /// Makes the upload the dataset, durably and in one step. To be called only at the true end of
-    /// the client's stream, and where the caller cannot be cancelled half-way.
-    pub fn commit(mut self) -> Result<Receipt> {
+    fn commit(mut self) -> Result<Receipt> {
         let rows = self.staged.rows();
-        if self.options.expected_rows.is_some_and(|expected| expected != rows) {
-            return Err(Error::invalid(format!(
-                "{rows} rows arrived, x-airstrip-expected-rows says {}; nothing was stored",
-                self.options.expected_rows.unwrap_or_default()
-            )));
-        }
         self.staged.finish()?;
 
         let catalog = &self.catalog;
         let _lock = catalog.lock(&self.dataset);
         let hidden = catalog.check_put(&self.dataset, &self.options)?;
+        if hidden.iter().any(|form| catalog.is_delta(&form.path(&self.dataset))) {
+            return Err(Error::precondition(format!(
+                "dataset {} became a Delta table during the upload; nothing was stored, try again",
+                self.dataset
+            )));
+        }
         let path = Form::File.path(&self.dataset);
         let target = match self.options.mode {
             PutMode::Create => Target::MustBeNew,
-            PutMode::Replace => Target::Replace,
+            PutMode::Replace | PutMode::Append => Target::Replace,
         };
         self.staged.publish(&path, target)?;
         // The file hides the other forms from here on; what is left of them is only litter.
@@ -102,17 +170,16 @@ impl Upload {
     }
 }
 
-impl BatchSink for Upload {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.staged.write(batch)
-    }
-}
+/// Bytes of rows that are decoded at once while a table is copied.
+const COPY_BYTES: u64 = 8 << 20;
 
 /// The rows of a table that only one session sees.
 pub struct TemporaryUpload {
     catalog: Arc<Catalog>,
     name: DatasetRef,
     staged: StagedFile,
+    /// How rows are fitted to the columns of a table that is added to.
+    conform: Option<Conform>,
 }
 
 impl TemporaryUpload {
@@ -120,7 +187,30 @@ impl TemporaryUpload {
     pub fn begin(catalog: Arc<Catalog>, name: DatasetRef, schema: SchemaRef) -> Result<Self> {
         check_storable(&schema)?;
         let staged = catalog.staging.create(schema)?;
-        Ok(Self { catalog, name, staged })
+        Ok(Self { catalog, name, staged, conform: None })
+    }
+
+    /// Begins with the rows of `table`, to which batches of `schema` are added.
+    pub fn append(
+        catalog: Arc<Catalog>,
+        name: DatasetRef,
+        table: Arc<Snapshot>,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        let columns = Arc::clone(&table.dataset.schema);
+        let conform = Some(Conform::new(&name, schema, &columns)?);
+        let mut staged = catalog.staging.create(columns)?;
+        let scan = Arc::new(RawScan::new(table));
+        for piece in scan.pieces(COPY_BYTES) {
+            let mut rows = scan.open(&piece, COPY_BYTES)?;
+            while let Some(batch) = rows.next_batch()? {
+                staged.write(
+                    &cast_batch(&batch, scan.schema())
+                        .map_err(|error| Error::internal(format!("copying a temporary table: {error}")))?,
+                )?;
+            }
+        }
+        Ok(Self { catalog, name, staged, conform })
     }
 
     /// The table, and its rows' number.
@@ -138,7 +228,10 @@ impl TemporaryUpload {
 
 impl BatchSink for TemporaryUpload {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.staged.write(batch)
+        match &self.conform {
+            Some(conform) => self.staged.write(&conform.apply(batch)?),
+            None => self.staged.write(batch),
+        }
     }
 }
 
@@ -148,12 +241,14 @@ impl Catalog {
         Arc::new(SnapshotTable::new(snapshot, Arc::clone(&self.footers)))
     }
 
+    /// The same, with two columns that tell where each row lies.
+    pub fn located_table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
+        Arc::new(SnapshotTable::located(snapshot, Arc::clone(&self.footers)))
+    }
+
     /// Fails where an upload may not go through; gives the forms that the dataset has.
-    fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
+    pub(super) fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
         let forms = self.forms(dataset);
-        if forms.iter().any(|form| self.is_delta(&form.path(dataset))) {
-            return Err(delta(dataset));
-        }
         if !forms.is_empty() && options.mode == PutMode::Create {
             return Err(already_exists(dataset));
         }

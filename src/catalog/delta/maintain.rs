@@ -1,0 +1,209 @@
+//! Keeping Delta tables quick: checkpoints, compaction, vacuum, and the way back to an earlier version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{FieldRef, Schema};
+
+use super::super::name::DatasetRef;
+use super::super::store::Catalog;
+use super::rewrite::RowChange;
+use super::{AtVersion, about, delta_version};
+use crate::catalog::Version;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, Operation};
+
+/// When tables are compacted by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaintenanceOptions {
+    /// So many small files of one partition are made one. Zero: never.
+    pub compact_files: usize,
+    /// Files of fewer bytes than these are small.
+    pub small_file_bytes: u64,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Optimized {
+    /// Files that went.
+    pub files_removed: u64,
+    /// Files that came.
+    pub files_added: u64,
+    /// The version afterwards.
+    pub version: Version,
+}
+
+/// What a vacuum did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// The files, by their path in the table's directory.
+    pub files: Vec<String>,
+}
+
+impl Catalog {
+    /// Looks after a table once it was changed, in the background: what fails here fails nobody's request.
+    pub(in super::super) fn maintain(self: &Arc<Self>, dataset: &DatasetRef, log: &Arc<DeltaLog>) {
+        let Some(turn) = log.maintenance() else { return };
+        let (catalog, dataset, log) = (Arc::downgrade(self), dataset.clone(), Arc::clone(log));
+        self.delta.spawn(move || {
+            let Some(catalog) = catalog.upgrade() else { return };
+            // Commits that come while this runs ask for another turn.
+            while turn.is_wanted() {
+                if let Err(error) = catalog.look_after(&dataset, &log) {
+                    tracing::warn!(%dataset, %error, "cannot look after a Delta table");
+                }
+            }
+        });
+    }
+
+    fn look_after(self: &Arc<Self>, dataset: &DatasetRef, log: &Arc<DeltaLog>) -> Result<()> {
+        let options = self.options.maintenance;
+        if options.compact_files > 0 {
+            let groups = small_files(&log.latest()?, options.small_file_bytes);
+            if groups.values().any(|group| group.len() >= options.compact_files) {
+                self.compact(dataset, log, options.small_file_bytes, options.compact_files)?;
+            }
+        }
+        log.checkpoint(&log.latest()?).map(|_| ())
+    }
+
+    /// Makes the small files of each partition one, where there are at least `least` of them.
+    fn compact(
+        self: &Arc<Self>,
+        dataset: &DatasetRef,
+        log: &Arc<DeltaLog>,
+        small_bytes: u64,
+        least: usize,
+    ) -> Result<()> {
+        let _turn = log.changing_blocking();
+        let change =
+            RowChange::begin(Arc::clone(self), dataset.clone(), Arc::clone(log), Operation::Compact)?;
+        let groups = change.small_files(small_bytes);
+        let files: Vec<usize> = groups.into_values().filter(|group| group.len() >= least).flatten().collect();
+        if files.is_empty() { Ok(()) } else { change.compact(&files) }
+    }
+
+    /// Makes `dataset` a Delta table, if it is none yet, for its rows to be changed.
+    pub fn changeable(self: &Arc<Self>, dataset: &DatasetRef) -> Result<Arc<DeltaLog>> {
+        self.root.check_writable()?;
+        let _lock = self.lock(dataset);
+        self.promote(dataset)
+    }
+
+    /// Adds columns to a dataset, which is NULL in the rows that are there.
+    pub fn add_columns(self: &Arc<Self>, dataset: &DatasetRef, columns: Vec<FieldRef>) -> Result<()> {
+        self.root.check_writable()?;
+        let _lock = self.lock(dataset);
+        let log = self.promote(dataset)?;
+        let version = log.latest()?;
+        for column in &columns {
+            if version.logical().fields().iter().any(|field| field.name() == column.name()) {
+                return Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("dataset {dataset} has a column {:?} already", column.name()),
+                ));
+            }
+            if !column.is_nullable() && version.file_count() > 0 {
+                return Err(Error::invalid(format!(
+                    "column {:?} cannot be NOT NULL: the rows that are there have no value for it",
+                    column.name()
+                )));
+            }
+        }
+        let fields = version.logical().fields().iter().cloned().chain(columns);
+        let schema =
+            Schema::new_with_metadata(fields.collect::<Vec<_>>(), version.logical().metadata().clone());
+        let changes = Changes {
+            operation: Operation::AddColumns,
+            schema: Some(schema),
+            ..Changes::append(Vec::new(), None)
+        };
+        log.commit(&version, &changes).map(|_| ())
+    }
+
+    /// Compacts the small files of a dataset; by the columns `z_order` if any are given, and then all files.
+    pub fn optimize_dataset(self: &Arc<Self>, dataset: &DatasetRef, z_order: &[String]) -> Result<Optimized> {
+        self.root.check_writable()?;
+        let log = self.log_of(dataset)?;
+        let before = log.latest()?;
+        if z_order.is_empty() {
+            self.compact(dataset, &log, self.options.maintenance.small_file_bytes, 2)?;
+        } else {
+            let _turn = log.changing_blocking();
+            log.z_order(z_order).map_err(|error| about(dataset, &error))?;
+        }
+        let after = log.latest()?;
+        let (mut files_removed, mut files_added) = (0, 0);
+        for commit in log.history(usize::try_from(after.number() - before.number()).unwrap_or(usize::MAX))? {
+            if commit.operation == "OPTIMIZE" {
+                files_removed += commit.files_removed;
+                files_added += commit.files_added;
+            }
+        }
+        Ok(Optimized { files_removed, files_added, version: delta_version(&after) })
+    }
+
+    /// Removes files that no version of the last `retention` needs, or only lists them (`dry_run`). Readers of
+    /// older versions that have them open read on.
+    pub fn vacuum_dataset(
+        &self,
+        dataset: &DatasetRef,
+        retention: Option<Duration>,
+        dry_run: bool,
+    ) -> Result<Vacuumed> {
+        self.root.check_writable()?;
+        let log = self.log_of(dataset)?;
+        let files = log.vacuum(retention, dry_run).map_err(|error| about(dataset, &error))?;
+        Ok(Vacuumed { files })
+    }
+
+    /// Makes an earlier version the newest one again, as a new version.
+    pub fn restore_dataset(&self, dataset: &DatasetRef, at: AtVersion) -> Result<Version> {
+        self.root.check_writable()?;
+        let log = self.log_of(dataset)?;
+        let _turn = log.changing_blocking();
+        let _lock = self.lock(dataset);
+        let to = match at {
+            AtVersion::Number(number) => log.at(number),
+            AtVersion::Time(time) => log.at_time(time),
+        };
+        let to = to.map_err(|error| about(dataset, &error))?;
+        let missing = to.files().into_iter().find(|file| log.area().stat(&file.path).is_err());
+        if let Some(file) = missing {
+            return Err(Error::precondition(format!(
+                "version {} of dataset {dataset} has lost the file {}: it was removed by a vacuum",
+                to.number(),
+                file.path.display()
+            )));
+        }
+        Ok(delta_version(&log.restore(&to).map_err(|error| about(dataset, &error))?))
+    }
+}
+
+impl RowChange {
+    fn small_files(&self, small_bytes: u64) -> BTreeMap<Vec<(String, Option<String>)>, Vec<usize>> {
+        small_files(self.version(), small_bytes)
+    }
+}
+
+/// The files below a size, by partition: their places among all files.
+fn small_files(
+    version: &DeltaVersion,
+    small_bytes: u64,
+) -> BTreeMap<Vec<(String, Option<String>)>, Vec<usize>> {
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (place, file) in version.files().into_iter().enumerate() {
+        if file.bytes < small_bytes {
+            groups.entry(partition_of(file)).or_default().push(place);
+        }
+    }
+    groups.retain(|_, files| files.len() > 1);
+    groups
+}
+
+fn partition_of(file: DataFile) -> Vec<(String, Option<String>)> {
+    let mut values: Vec<_> = file.partition.into_iter().collect();
+    values.sort();
+    values
+}

@@ -1,0 +1,256 @@
+//! Datasets that are Delta tables: finding their logs, and reading their versions.
+
+mod checks;
+mod conform;
+mod maintain;
+mod promote;
+mod rewrite;
+mod upload;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::common::ScalarValue;
+use moka::sync::Cache;
+
+pub(super) use conform::Conform;
+pub use maintain::{MaintenanceOptions, Optimized, Vacuumed};
+pub use rewrite::RowChange;
+pub(super) use upload::DeltaUpload;
+pub use upload::parse_transaction;
+
+use super::dataset::{Dataset, DeltaMark, PartFile, Snapshot, Version};
+use super::name::DatasetRef;
+use super::store::Catalog;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{
+    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, parallel_map,
+};
+
+/// Tables whose logs are kept in memory, each with a descriptor of its directory.
+const KEPT: u64 = 512;
+
+/// The logs of the tables that were met, by path.
+#[derive(Debug)]
+pub(super) struct DeltaTables {
+    root: Arc<Root>,
+    runtime: Arc<DeltaRuntime>,
+    logs: Cache<PathBuf, Arc<DeltaLog>>,
+}
+
+impl DeltaTables {
+    pub(super) fn new(root: Arc<Root>) -> Self {
+        Self { root, runtime: Arc::default(), logs: Cache::new(KEPT) }
+    }
+
+    /// The log of the table at `path`. One that is kept holds its directory open, so a directory of the same
+    /// identity is the same table.
+    pub(super) fn open(&self, path: &Path) -> Result<Arc<DeltaLog>> {
+        if let Some(log) = self.logs.get(path) {
+            if self.root.area().within(path)?.identity()? == log.area().identity()? {
+                return Ok(log);
+            }
+            self.logs.invalidate(path);
+        }
+        let log = Arc::new(self.open_unkept(path)?);
+        self.logs.insert(path.to_owned(), Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Runs blocking work in the background.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        if let Err(error) = self.runtime.spawn(work) {
+            tracing::warn!(%error, "cannot look after a Delta table");
+        }
+    }
+
+    /// The log at `path`, which is not going to stay there.
+    fn open_unkept(&self, path: &Path) -> Result<DeltaLog> {
+        DeltaLog::open(&self.root, path, Arc::clone(&self.runtime))
+    }
+}
+
+/// Which version of a Delta table is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtVersion {
+    /// The one of this number.
+    Number(u64),
+    /// The one that was the newest at this time.
+    Time(SystemTime),
+}
+
+impl AtVersion {
+    /// Reads a number, or a time as RFC 3339 has it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(number) = text.parse() {
+            return Some(Self::Number(number));
+        }
+        let time = ScalarValue::try_from_string(
+            text.to_owned(),
+            &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        );
+        let Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) = time else { return None };
+        Some(Self::Time(UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).ok()?)))
+    }
+}
+
+/// The version of a dataset that is `version` of its table.
+pub(super) fn delta_version(version: &DeltaVersion) -> Version {
+    Version::of_delta(&mark(version))
+}
+
+fn mark(version: &DeltaVersion) -> DeltaMark {
+    DeltaMark { table_id: version.table_id().to_owned(), version: version.number() }
+}
+
+impl Catalog {
+    /// `dataset` as it was at an earlier version, with its files open.
+    pub fn snapshot_at(&self, dataset: &DatasetRef, at: AtVersion) -> Result<Snapshot> {
+        let log = self.log_of(dataset)?;
+        let version = match at {
+            AtVersion::Number(number) => log.at(number),
+            AtVersion::Time(time) => log.at_time(time),
+        };
+        let version = version.map_err(|error| about(dataset, &error))?;
+        self.delta_snapshot(dataset, &log, &version).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::precondition(format!(
+                "version {} of dataset {dataset} has lost files: they were removed by a vacuum",
+                version.number()
+            ))
+            .with_source(error),
+            _ => error,
+        })
+    }
+
+    /// `dataset` at the version of this text: the one that it has, or an earlier one of a Delta table.
+    pub fn snapshot_of_version(&self, dataset: &DatasetRef, version: &str) -> Result<Snapshot> {
+        let now = self.snapshot(dataset)?;
+        if now.dataset.version().as_str() == version {
+            return Ok(now);
+        }
+        if let Some(delta) = &now.dataset.delta
+            && let Some(number) = version.split('-').next().and_then(|text| text.parse().ok())
+            && Version::of_delta(&DeltaMark { version: number, ..delta.clone() }).as_str() == version
+        {
+            return self.snapshot_at(dataset, AtVersion::Number(number));
+        }
+        Err(Error::precondition(format!(
+            "the ticket is of version {version} of dataset {dataset}, which has version {} by now; ask for new \
+             tickets (GetFlightInfo)",
+            now.dataset.version()
+        )))
+    }
+
+    /// The last commits of `dataset`, the newest first; none where it is no Delta table.
+    pub fn history(&self, dataset: &DatasetRef, limit: usize) -> Result<Vec<CommitSummary>> {
+        match self.delta_log(dataset)? {
+            Some(log) => log.history(limit).map_err(|error| about(dataset, &error)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The log of `dataset`, which must be a Delta table.
+    pub(super) fn log_of(&self, dataset: &DatasetRef) -> Result<Arc<DeltaLog>> {
+        self.delta_log(dataset)?.ok_or_else(|| {
+            Error::precondition(format!(
+                "dataset {dataset} has no versions: it is plain Parquet, and becomes a Delta table with its \
+                 first append or change of rows"
+            ))
+        })
+    }
+
+    /// A version of a table with its files open.
+    pub(super) fn delta_snapshot(
+        &self,
+        dataset: &DatasetRef,
+        log: &DeltaLog,
+        version: &DeltaVersion,
+    ) -> Result<Snapshot> {
+        let parts = self.checked_files(dataset, version)?;
+        let opened = parallel_map(&parts, |part| {
+            let file = log.area().hold(&part.path)?;
+            let footer = self.footers.of(&file)?;
+            Ok::<_, Error>((file, footer))
+        });
+        let mut files: Vec<HeldFile> = Vec::with_capacity(parts.len());
+        let mut described = Vec::with_capacity(parts.len());
+        for (part, opened) in parts.into_iter().zip(opened) {
+            let (file, footer) = opened?;
+            let partition_values = partition_values(&part, version)?;
+            described.push(PartFile { path: part.path, stat: *file.stat(), footer, partition_values });
+            files.push(file);
+        }
+        Ok(Snapshot { dataset: assemble(dataset, version, described), files })
+    }
+
+    /// What a version of a table holds.
+    pub(super) fn describe_delta(
+        &self,
+        dataset: &DatasetRef,
+        log: &DeltaLog,
+        version: &DeltaVersion,
+    ) -> Result<Dataset> {
+        let parts = self.checked_files(dataset, version)?;
+        let footers = parallel_map(&parts, |part| self.footers.at(log.area(), &part.path));
+        let described = parts.into_iter().zip(footers).map(|(part, read)| {
+            let (stat, footer) = read?;
+            let partition_values = partition_values(&part, version)?;
+            Ok(PartFile { path: part.path, stat, footer, partition_values })
+        });
+        Ok(assemble(dataset, version, described.collect::<Result<_>>()?))
+    }
+
+    fn checked_files(&self, dataset: &DatasetRef, version: &DeltaVersion) -> Result<Vec<DataFile>> {
+        let limit = self.options.max_parts;
+        if version.file_count() > limit {
+            return Err(Error::exhausted(format!(
+                "dataset {dataset} has more than {limit} Parquet files (the setting max-parts); compact it \
+                 with the action optimize_dataset"
+            )));
+        }
+        Ok(version.files())
+    }
+}
+
+fn assemble(dataset: &DatasetRef, version: &DeltaVersion, parts: Vec<PartFile>) -> Dataset {
+    let columns = version.partition_columns();
+    Dataset::of_delta(dataset.clone(), mark(version), Arc::clone(version.logical()), columns, parts)
+}
+
+/// A file's values for the partition columns, in their order.
+fn partition_values(file: &DataFile, version: &DeltaVersion) -> Result<Vec<ScalarValue>> {
+    let value = |name: &String| {
+        let field = version.logical().fields().iter().find(|field| field.name() == name);
+        let field = field
+            .ok_or_else(|| Error::data_loss(format!("partition column {name:?} is none of the table's")))?;
+        partition_value(file.partition.get(name).and_then(Option::as_deref), field)
+    };
+    version.partition_columns().iter().map(value).collect()
+}
+
+/// A partition value as the protocol writes it: text, and the empty one is NULL.
+/// <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization>
+fn partition_value(text: Option<&str>, field: &FieldRef) -> Result<ScalarValue> {
+    let value = match text {
+        None | Some("") => ScalarValue::try_from(field.data_type()),
+        Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
+    };
+    value.map_err(|error| {
+        Error::data_loss(format!(
+            "the log gives {}={}, which is no {}",
+            field.name(),
+            text.unwrap_or("NULL"),
+            field.data_type()
+        ))
+        .with_source(error)
+    })
+}
+
+/// The same error, saying which dataset it is about.
+fn about(dataset: &DatasetRef, error: &Error) -> Error {
+    Error::new(error.kind(), format!("dataset {dataset}: {}", error.message()))
+}

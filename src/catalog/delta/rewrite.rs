@@ -1,0 +1,189 @@
+//! Changes of rows that are there: some go, others take their place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
+use roaring::RoaringTreemap;
+
+use super::super::dataset::Snapshot;
+use super::super::name::DatasetRef;
+use super::super::raw::{PieceScan, RawScan};
+use super::super::store::Catalog;
+use super::writer::{DataWriter, place_all};
+use crate::error::{Error, Result};
+use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, Operation};
+
+/// Bytes of rows that are decoded at once.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// A change of the rows of a Delta table on its way: which rows go, by file and place, and which come.
+/// Dropped before it is committed, it changes nothing.
+pub struct RowChange {
+    catalog: Arc<Catalog>,
+    dataset: DatasetRef,
+    log: Arc<DeltaLog>,
+    version: DeltaVersion,
+    snapshot: Arc<Snapshot>,
+    operation: Operation,
+    gone: BTreeMap<usize, RoaringTreemap>,
+    writer: DataWriter,
+}
+
+impl RowChange {
+    /// Begins a change of `dataset`. The caller has the turn to change its table's rows.
+    pub fn begin(
+        catalog: Arc<Catalog>,
+        dataset: DatasetRef,
+        log: Arc<DeltaLog>,
+        operation: Operation,
+    ) -> Result<Self> {
+        let version = log.latest()?;
+        if version.properties().get("delta.enableChangeDataFeed").is_some_and(|text| text == "true") {
+            return Err(Error::unimplemented(
+                "the table keeps a change data feed (delta.enableChangeDataFeed), which changes of rows would \
+                 have to write and is not supported; appends are",
+            ));
+        }
+        let snapshot = Arc::new(catalog.delta_snapshot(&dataset, &log, &version)?);
+        let writer = DataWriter::new(Arc::clone(&catalog), version.logical(), version.partition_columns())?;
+        let writer = writer.with_checks(&version)?;
+        Ok(Self { catalog, dataset, log, version, snapshot, operation, gone: BTreeMap::new(), writer })
+    }
+
+    /// The version that the change is of.
+    pub(super) fn version(&self) -> &DeltaVersion {
+        &self.version
+    }
+
+    /// The rows that the change is of.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Marks rows as gone: the files that they are in, by their place in the snapshot, and their places in the
+    /// files. A row that is named twice is an error, since what it is to become would be open.
+    pub fn remove(&mut self, files: &UInt32Array, rows: &Int64Array) -> Result<()> {
+        for (file, row) in files.iter().zip(rows.iter()) {
+            let (Some(file), Some(row)) = (file, row) else { continue };
+            let row = u64::try_from(row).map_err(|_| Error::internal("a row before the first"))?;
+            if !self.gone.entry(file as usize).or_default().insert(row) {
+                return Err(Error::invalid(
+                    "a row of the table matches several rows of the source, so what it becomes is open; make the \
+                     source's keys unique",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds rows, which have the columns of the dataset's schema.
+    pub fn insert(&mut self, batch: &RecordBatch) -> Result<()> {
+        for (column, field) in batch.columns().iter().zip(self.snapshot.dataset.schema.fields()) {
+            if !field.is_nullable() && column.logical_null_count() > 0 {
+                return Err(Error::invalid(format!("column {:?} is NOT NULL, a row has NULL", field.name())));
+            }
+        }
+        self.write(batch)
+    }
+
+    /// What the change is called in the table's history.
+    pub fn describe(&mut self, operation: Operation) {
+        self.operation = operation;
+    }
+
+    /// Rows that were marked as gone.
+    pub fn removed(&self) -> u64 {
+        self.gone.values().map(RoaringTreemap::len).sum()
+    }
+
+    /// Publishes the change. Blocks, and must not be called by two changes of one table at once.
+    pub fn commit(mut self) -> Result<()> {
+        if self.gone.is_empty() && self.writer.rows() == 0 {
+            return Ok(());
+        }
+        let files = self.version.files();
+        let gone = std::mem::take(&mut self.gone);
+        let mut removed: Vec<DataFile> = Vec::with_capacity(gone.len());
+        for (file, rows) in gone {
+            self.keep_others(file, &rows)?;
+            removed.extend(files.get(file).cloned());
+        }
+        self.publish(removed)
+    }
+
+    /// Replaces whole files by others with the same rows.
+    fn publish(self, remove: Vec<DataFile>) -> Result<()> {
+        let Self { catalog, dataset, log, version, operation, writer, .. } = self;
+        let partitions = writer.partition_columns().to_vec();
+        let finished = writer.finish()?;
+        let lock = catalog.lock(&dataset);
+        let add = place_all(finished, &partitions, &log)?;
+        let changes = Changes { operation, remove, ..Changes::append(add, None) };
+        log.commit(&version, &changes)?;
+        drop(lock);
+        catalog.maintain(&dataset, &log);
+        Ok(())
+    }
+
+    /// Writes the rows of a file that stay.
+    fn keep_others(&mut self, file: usize, gone: &RoaringTreemap) -> Result<()> {
+        let part = self.snapshot.dataset.parts.get(file);
+        let part = part.ok_or_else(|| Error::internal("a row of a file that the table has not"))?;
+        if gone.len() == part.footer.rows() {
+            return Ok(());
+        }
+        self.copy(file, |first, batch| {
+            let rows = first..first + batch.num_rows() as u64;
+            let stays: BooleanArray = rows.map(|row| Some(!gone.contains(row))).collect();
+            filter_record_batch(batch, &stays)
+                .map_err(|error| Error::internal(format!("keeping the rows that stay: {error}")))
+        })
+    }
+
+    fn copy(
+        &mut self,
+        file: usize,
+        mut pick: impl FnMut(u64, &RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<()> {
+        let scan = Arc::new(RawScan::new(Arc::clone(&self.snapshot)));
+        for piece in scan.pieces(BATCH_BYTES).iter().filter(|piece| piece.part() == file) {
+            let mut first = scan.first_row(piece);
+            let mut rows: PieceScan = scan.open(piece, BATCH_BYTES)?;
+            while let Some(batch) = rows.next_batch()? {
+                let picked = pick(first, &batch)?;
+                first += batch.num_rows() as u64;
+                self.write(&picked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites whole files, in their order, as others with the same rows.
+    pub(super) fn compact(mut self, files: &[usize]) -> Result<()> {
+        for file in files {
+            self.copy(*file, |_, batch| Ok(batch.clone()))?;
+        }
+        let all = self.version.files();
+        let removed = files.iter().filter_map(|file| all.get(*file).cloned()).collect();
+        self.publish(removed)
+    }
+
+    /// Writes rows that have the columns of the dataset's schema, where partition columns come last, in the
+    /// order of the table's.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let own = &self.snapshot.dataset.schema;
+        let wanted = self.version.logical();
+        let places: Result<Vec<usize>, _> =
+            wanted.fields().iter().map(|field| own.index_of(field.name())).collect();
+        let places = places.map_err(|error| Error::internal(format!("a column of the table: {error}")))?;
+        let batch = batch
+            .project(&places)
+            .map_err(|error| Error::internal(format!("the columns of the table: {error}")))?;
+        self.writer.write(&batch)
+    }
+}

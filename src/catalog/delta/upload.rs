@@ -1,0 +1,235 @@
+//! Uploads into Delta tables: rows are added to what is there, or take its place as a new version.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::super::dataset::{Dataset, DeltaMark, Kind, Version};
+use super::super::name::DatasetRef;
+use super::super::store::Catalog;
+use super::super::write::{PutMode, PutOptions, Receipt};
+use super::conform::{Conform, merged};
+use super::writer::{DataWriter, Finished, place_all};
+use super::{delta_version, mark};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Changes, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
+
+/// An upload into a Delta table, or one that makes its dataset one.
+pub(in super::super) struct DeltaUpload {
+    catalog: Arc<Catalog>,
+    dataset: DatasetRef,
+    options: PutOptions,
+    /// The version that the rows were fitted to, if the table was there.
+    base: Option<DeltaVersion>,
+    /// The table's columns after the upload.
+    logical: SchemaRef,
+    /// Whether the columns are others than before.
+    changes_columns: bool,
+    conform: Conform,
+    writer: DataWriter,
+}
+
+impl DeltaUpload {
+    /// Begins to store batches of `schema`.
+    pub(in super::super) fn begin(
+        catalog: Arc<Catalog>,
+        dataset: DatasetRef,
+        schema: &SchemaRef,
+        options: PutOptions,
+    ) -> Result<Self> {
+        let base = catalog.delta_log_if_any(&dataset)?.map(|log| log.latest()).transpose()?;
+        let now = match &base {
+            Some(version) => Some(Columns::of_delta(version)),
+            None if catalog.exists(&dataset) => Some(Columns::of_plain(&catalog.describe(&dataset)?)),
+            None => None,
+        };
+        let after = match (&now, options.mode) {
+            (Some(now), PutMode::Append) if options.merge_schema => now.with(merged(schema, &now.schema)),
+            (Some(now), PutMode::Append) => now.clone(),
+            (Some(now), _) => now.replaced_by(schema)?,
+            (None, _) => Columns { schema: Arc::clone(schema), partitions: options.partition_by.clone() },
+        };
+        for column in &after.partitions {
+            if after.schema.index_of(column).is_err() {
+                return Err(Error::invalid(format!("there is no column {column:?} to partition by")));
+            }
+        }
+        let conform = Conform::new(&dataset, schema, &after.schema)?;
+        let mut writer = DataWriter::new(Arc::clone(&catalog), &after.schema, &after.partitions)?;
+        if let Some(version) = &base {
+            writer = writer.with_checks(version)?;
+        }
+        let changes_columns = now.is_some_and(|now| now.schema != after.schema);
+        let logical = after.schema;
+        Ok(Self { catalog, dataset, options, base, logical, changes_columns, conform, writer })
+    }
+
+    pub(in super::super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.writer.write(&self.conform.apply(batch)?)
+    }
+
+    pub(in super::super) fn rows(&self) -> u64 {
+        self.writer.rows()
+    }
+
+    /// Makes the rows part of the dataset, durably and in one step.
+    pub(in super::super) fn commit(self) -> Result<Receipt> {
+        let Self { catalog, dataset, options, base, logical, changes_columns, writer, .. } = self;
+        let rows = writer.rows();
+        let partitions = writer.partition_columns().to_vec();
+        let files = writer.finish()?;
+        let bytes = files.iter().map(Finished::bytes).sum::<Result<u64>>()?;
+        let lock = catalog.lock(&dataset);
+        let log = catalog.delta_log_if_any(&dataset)?;
+        // Before all other conditions: a client that asks again is to get the answer that it lost.
+        if let (Some(log), Some(transaction)) = (&log, &options.transaction)
+            && let Some((number, files)) = log.committed_transaction(transaction)?
+        {
+            return Ok(receipt_again(&log.latest()?, number, &files));
+        }
+        catalog.check_put(&dataset, &options)?;
+        let log = match log {
+            Some(log) => log,
+            None if catalog.exists(&dataset) => catalog.promote(&dataset)?,
+            None if options.transaction.is_none() => {
+                let log = catalog.create_delta(&dataset, &logical, &partitions, files, None)?;
+                return Ok(receipt(&log.latest()?, rows, bytes));
+            }
+            // The transaction goes into a commit of its own: the first entry makes the table.
+            None => catalog.create_delta(&dataset, &logical, &partitions, Vec::new(), None)?,
+        };
+        let read = match base {
+            Some(base) => base,
+            None => fitting(&dataset, log.latest()?, &logical, changes_columns)?,
+        };
+        let version =
+            publish(&log, &read, files, &partitions, &options, changes_columns.then_some(&*logical))?;
+        drop(lock);
+        catalog.maintain(&dataset, &log);
+        Ok(receipt(&version, rows, bytes))
+    }
+}
+
+/// A table's columns, and which of them it is partitioned by.
+#[derive(Clone)]
+struct Columns {
+    schema: SchemaRef,
+    partitions: Vec<String>,
+}
+
+impl Columns {
+    fn of_delta(version: &DeltaVersion) -> Self {
+        Self { schema: Arc::clone(version.logical()), partitions: version.partition_columns().to_vec() }
+    }
+
+    fn of_plain(dataset: &Dataset) -> Self {
+        let partitions = dataset.partition_fields.iter().map(|field| field.name().clone()).collect();
+        Self { schema: Arc::clone(&dataset.schema), partitions }
+    }
+
+    fn with(&self, schema: Schema) -> Self {
+        Self { schema: Arc::new(schema), partitions: self.partitions.clone() }
+    }
+
+    /// The columns of an upload that takes the place of these. How a table is partitioned stays.
+    fn replaced_by(&self, schema: &SchemaRef) -> Result<Self> {
+        let missing = self.partitions.iter().find(|column| schema.index_of(column).is_err());
+        match missing {
+            None => Ok(Self { schema: Arc::clone(schema), partitions: self.partitions.clone() }),
+            Some(column) => Err(Error::precondition(format!(
+                "the dataset is partitioned by column {column:?}, which the upload lacks; drop the dataset first"
+            ))),
+        }
+    }
+}
+
+fn publish(
+    log: &DeltaLog,
+    read: &DeltaVersion,
+    files: Vec<Finished>,
+    partitions: &[String],
+    options: &PutOptions,
+    schema: Option<&Schema>,
+) -> Result<DeltaVersion> {
+    let add = place_all(files, partitions, log)?;
+    let mut changes = Changes::append(add, options.transaction.clone());
+    changes.schema = schema.cloned();
+    let mut read = read.clone();
+    if options.mode != PutMode::Append {
+        // All that is there when it is published, not only what was there when the upload began.
+        read = log.latest()?;
+        changes.operation = Operation::Overwrite;
+        changes.remove = read.files();
+    }
+    log.commit(&read, &changes)
+}
+
+/// `version` if the rows, which were fitted to other columns than its own, go with it: someone else made the
+/// table since.
+fn fitting(
+    dataset: &DatasetRef,
+    version: DeltaVersion,
+    logical: &SchemaRef,
+    changes_columns: bool,
+) -> Result<DeltaVersion> {
+    let names_and_types = |schema: &Schema| {
+        let fields = schema.fields().iter();
+        fields.map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
+    };
+    if changes_columns || names_and_types(version.logical()) == names_and_types(logical) {
+        return Ok(version);
+    }
+    Err(Error::precondition(format!(
+        "the columns of dataset {dataset} have changed during the upload; nothing was stored, try again"
+    )))
+}
+
+fn receipt(version: &DeltaVersion, rows: u64, bytes: u64) -> Receipt {
+    Receipt { rows, bytes, version: delta_version(version) }
+}
+
+/// The receipt of a commit that is in the table already.
+fn receipt_again(latest: &DeltaVersion, number: u64, files: &[NewFile]) -> Receipt {
+    let version = Version::of_delta(&DeltaMark { version: number, ..mark(latest) });
+    let rows = |file: &NewFile| {
+        let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap_or_default();
+        stats.get("numRecords").and_then(serde_json::Value::as_u64).unwrap_or(0)
+    };
+    Receipt { rows: files.iter().map(rows).sum(), bytes: files.iter().map(|file| file.bytes).sum(), version }
+}
+
+impl Catalog {
+    /// The log of `dataset`, if there is such a dataset and it is a Delta table.
+    pub(in super::super) fn delta_log_if_any(&self, dataset: &DatasetRef) -> Result<Option<Arc<DeltaLog>>> {
+        match self.delta_log(dataset) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.exists(dataset) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Whether an upload with these options goes into a Delta table.
+    pub(in super::super) fn goes_to_delta(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<bool> {
+        let is_delta = self.exists(dataset) && self.kind(dataset)? == Kind::Delta;
+        Ok(is_delta
+            || options.mode == PutMode::Append
+            || options.as_delta
+            || options.transaction.is_some()
+            || !options.partition_by.is_empty())
+    }
+}
+
+/// The number that an application gives a change: `app,version`.
+pub fn parse_transaction(text: &str) -> Result<Transaction> {
+    let parsed = text.rsplit_once(',').and_then(|(app, version)| {
+        let version = version.trim().parse().ok()?;
+        let app = app.trim();
+        (!app.is_empty()).then(|| Transaction { app: app.to_owned(), version })
+    });
+    parsed.ok_or_else(|| {
+        Error::invalid(format!("a transaction is an application's name, a comma and a number, not {text:?}"))
+    })
+}

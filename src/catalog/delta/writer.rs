@@ -1,0 +1,310 @@
+//! Rows on their way into the data files of a Delta table.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use uuid::Uuid;
+
+use super::super::describe::statistics_of;
+use super::super::store::Catalog;
+use super::checks::Checks;
+use crate::error::{Error, Result};
+use crate::storage::{
+    DeltaLog, DeltaVersion, Footer, NewFile, StagedFile, delta_types, file_stats, to_stored,
+};
+
+/// Files of different partitions that are open at once; past it the one with the most rows is finished.
+const MAX_OPEN: usize = 64;
+/// The longest folder name that file systems take, with room to spare.
+const MAX_FOLDER: usize = 200;
+/// What Hive writes for a NULL in a partition column.
+const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+/// What Hive escapes in the names of partition folders.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'\'')
+    .add(b'*')
+    .add(b'/')
+    .add(b':')
+    .add(b'=')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'{')
+    .add(b'[')
+    .add(b']')
+    .add(b'^');
+
+/// The values of the partition columns, in their order; `None` is NULL.
+type Values = Vec<Option<String>>;
+
+/// Writes rows into files of a table, one for each partition, in the types that Delta has.
+pub(in super::super) struct DataWriter {
+    catalog: Arc<Catalog>,
+    checks: Checks,
+    /// All columns, in the types that Delta has.
+    stored: SchemaRef,
+    /// Those of them that are in the files.
+    in_files: SchemaRef,
+    partition_columns: Vec<String>,
+    open: HashMap<Values, StagedFile>,
+    finished: Vec<Finished>,
+    rows: u64,
+}
+
+/// A file that is whole and synced, and lies in staging.
+pub(in super::super) struct Finished {
+    staged: StagedFile,
+    values: Values,
+    stats: String,
+}
+
+impl DataWriter {
+    /// A writer of rows that have the columns `logical`, of which `partition_columns` are not in the files.
+    pub(in super::super) fn new(
+        catalog: Arc<Catalog>,
+        logical: &Schema,
+        partition_columns: &[String],
+    ) -> Result<Self> {
+        let stored = delta_types(logical)?;
+        let in_files = stored.fields().iter().filter(|field| !partition_columns.contains(field.name()));
+        let in_files = Arc::new(Schema::new(in_files.cloned().collect::<Vec<_>>()));
+        if in_files.fields().is_empty() {
+            return Err(Error::invalid(
+                "a table needs at least one column besides those it is partitioned by",
+            ));
+        }
+        Ok(Self {
+            catalog,
+            checks: Checks::default(),
+            stored: Arc::new(stored),
+            in_files,
+            partition_columns: partition_columns.to_vec(),
+            open: HashMap::new(),
+            finished: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// The same, of rows that must pass the checks of a table.
+    pub(in super::super) fn with_checks(self, version: &DeltaVersion) -> Result<Self> {
+        Ok(Self { checks: Checks::of(version)?, ..self })
+    }
+
+    /// Rows written so far.
+    pub(in super::super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes the rows of `batch`, which has the table's columns.
+    pub(in super::super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = to_stored(batch, &self.stored)?;
+        self.checks.check(&batch)?;
+        self.rows += batch.num_rows() as u64;
+        if self.partition_columns.is_empty() {
+            return self.write_part(Vec::new(), &batch);
+        }
+        for (values, rows) in self.split(&batch)? {
+            let part = take_record_batch(&batch, &UInt32Array::from(rows))
+                .map_err(|error| Error::internal(format!("splitting rows by partition: {error}")))?;
+            self.write_part(values, &part)?;
+        }
+        Ok(())
+    }
+
+    /// The rows of each partition, in the order in which the partitions appear.
+    fn split(&self, batch: &RecordBatch) -> Result<Vec<(Values, Vec<u32>)>> {
+        let columns = self.partition_columns.iter().map(|name| texts(batch, name));
+        let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        let value = |column: &ArrayRef, row: usize| {
+            let column = column.as_string::<i32>();
+            column.is_valid(row).then(|| column.value(row).to_owned())
+        };
+        let mut places: HashMap<Values, usize> = HashMap::new();
+        let mut parts: Vec<(Values, Vec<u32>)> = Vec::new();
+        for row in 0..batch.num_rows() {
+            let values: Values = columns.iter().map(|column| value(column, row)).collect();
+            let next = parts.len();
+            let place = *places.entry(values).or_insert_with_key(|values| {
+                parts.push((values.clone(), Vec::new()));
+                next
+            });
+            parts[place].1.push(u32::try_from(row).unwrap_or(u32::MAX));
+        }
+        Ok(parts)
+    }
+
+    fn write_part(&mut self, values: Values, batch: &RecordBatch) -> Result<()> {
+        if !self.open.contains_key(&values) && self.open.len() >= MAX_OPEN {
+            self.finish_largest()?;
+        }
+        let staged = match self.open.entry(values) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(new) => new.insert(self.catalog.staging.create(Arc::clone(&self.in_files))?),
+        };
+        let columns = self.in_files.fields().iter().map(|field| batch.schema().index_of(field.name()));
+        let columns: Vec<usize> = columns
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::internal(format!("a column of a data file: {error}")))?;
+        let batch = batch
+            .project(&columns)
+            .map_err(|error| Error::internal(format!("the columns of a data file: {error}")))?;
+        staged.write(&batch)
+    }
+
+    fn finish_largest(&mut self) -> Result<()> {
+        let largest =
+            self.open.iter().max_by_key(|(_, staged)| staged.rows()).map(|(values, _)| values.clone());
+        let Some((values, staged)) = largest.and_then(|values| self.open.remove_entry(&values)) else {
+            return Ok(());
+        };
+        let finished = self.finish_file(values, staged)?;
+        self.finished.push(finished);
+        Ok(())
+    }
+
+    fn finish_file(&self, values: Values, mut staged: StagedFile) -> Result<Finished> {
+        let footer = staged.finish()?;
+        let stats = stats_of(&footer, &self.in_files)?;
+        Ok(Finished { staged, values, stats })
+    }
+
+    /// Finishes and syncs all files. None of them is part of the table yet.
+    pub(in super::super) fn finish(mut self) -> Result<Vec<Finished>> {
+        let open = std::mem::take(&mut self.open);
+        let mut finished = std::mem::take(&mut self.finished);
+        for (values, staged) in open {
+            finished.push(self.finish_file(values, staged)?);
+        }
+        Ok(finished)
+    }
+
+    /// The partition columns.
+    pub(in super::super) fn partition_columns(&self) -> &[String] {
+        &self.partition_columns
+    }
+}
+
+impl Finished {
+    /// Bytes on disk.
+    pub(in super::super) fn bytes(&self) -> Result<u64> {
+        Ok(self.staged.stat()?.size())
+    }
+
+    /// What a commit says of the file, which is to lie at the path in it.
+    pub(in super::super) fn describe(&self, partition_columns: &[String]) -> Result<NewFile> {
+        let stat = self.staged.stat()?;
+        let modified = stat.modified().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        Ok(NewFile {
+            path: path_of(partition_columns, &self.values),
+            bytes: stat.size(),
+            modified: i64::try_from(modified).unwrap_or(i64::MAX),
+            partition: partition_columns.iter().cloned().zip(self.values.iter().cloned()).collect(),
+            stats: self.stats.clone(),
+        })
+    }
+
+    /// Moves the file into the directory of the table.
+    pub(in super::super) fn place(self, log: &DeltaLog, to: &Path) -> Result<()> {
+        self.staged.place(log, to)
+    }
+}
+
+/// Moves files into a table's directory; only a commit of what this gives makes them part of the table.
+pub(in super::super) fn place_all(
+    files: Vec<Finished>,
+    partition_columns: &[String],
+    log: &DeltaLog,
+) -> Result<Vec<NewFile>> {
+    let place = |file: Finished| {
+        let described = file.describe(partition_columns)?;
+        file.place(log, &described.path)?;
+        Ok(described)
+    };
+    files.into_iter().map(place).collect()
+}
+
+/// The statistics of a file with the columns `in_files`, as a commit has them.
+pub(super) fn stats_of(footer: &Footer, in_files: &SchemaRef) -> Result<String> {
+    let statistics = statistics_of(footer, Path::new("a data file"), in_files)?;
+    Ok(file_stats(&statistics, footer.rows(), in_files))
+}
+
+/// A name of its own for a data file. Later names sort after earlier ones.
+pub(super) fn data_file_name() -> String {
+    format!("part-{}.parquet", Uuid::now_v7())
+}
+
+/// Where a file of a partition goes: below folders that tell people the values; programs read the log.
+fn path_of(columns: &[String], values: &Values) -> PathBuf {
+    let folders = columns.iter().zip(values).map(|(column, value)| {
+        let value = value.as_deref().unwrap_or(NULL);
+        format!("{}={}", utf8_percent_encode(column, ESCAPED), utf8_percent_encode(value, ESCAPED))
+    });
+    let folders: Vec<String> = folders.collect();
+    if folders.iter().any(|folder| folder.len() > MAX_FOLDER) {
+        return PathBuf::from(data_file_name());
+    }
+    folders.into_iter().collect::<PathBuf>().join(data_file_name())
+}
+
+/// A partition column as the protocol writes its values.
+/// <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization>
+fn texts(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    let column = batch
+        .column_by_name(name)
+        .ok_or_else(|| Error::internal(format!("the rows lack the partition column {name:?}")))?;
+    let refused = |data_type: &DataType| {
+        Error::invalid(format!("a table cannot be partitioned by column {name:?} of type {data_type}"))
+    };
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let texts = match column.data_type() {
+        DataType::Binary | DataType::List(_) | DataType::Struct(_) | DataType::Map(..) => {
+            return Err(refused(column.data_type()));
+        }
+        data_type => cast_with_options(column, &DataType::Utf8, &strict).map_err(|_| refused(data_type))?,
+    };
+    let is_timestamp = matches!(column.data_type(), DataType::Timestamp(..));
+    let texts = texts.as_string::<i32>();
+    if texts.iter().flatten().any(str::is_empty) {
+        return Err(Error::invalid(format!(
+            "partition column {name:?} holds an empty text, which Delta takes for NULL; use another value"
+        )));
+    }
+    if !is_timestamp {
+        return Ok(Arc::new(texts.clone()));
+    }
+    // 2024-01-31T12:00:00.5Z is written 2024-01-31 12:00:00.5.
+    let plain = |text: &str| text.trim_end_matches('Z').replace('T', " ");
+    let texts: arrow::array::StringArray = texts.iter().map(|text| text.map(plain)).collect();
+    Ok(Arc::new(texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_escaped_as_hive_does() {
+        let columns = ["k".to_owned(), "d".to_owned()];
+        let path = path_of(&columns, &vec![Some("a/b=c %".to_owned()), None]);
+        let folder = path.parent().unwrap().to_str().unwrap();
+        assert_eq!(folder, "k=a%2Fb%3Dc %25/d=__HIVE_DEFAULT_PARTITION__");
+        let path = path_of(&columns[..1], &vec![Some("x".repeat(300))]);
+        assert_eq!(path.components().count(), 1);
+    }
+
+    #[test]
+    fn later_names_sort_later() {
+        let names: Vec<String> = (0..100).map(|_| data_file_name()).collect();
+        assert!(names.is_sorted());
+    }
+}
