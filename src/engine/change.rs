@@ -3,32 +3,36 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
     CreateExternalTable, CreateMemoryTable, CreateView, DdlStatement, DropTable, LogicalPlan,
 };
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, Ident, ObjectName, RenameTableNameKind, Statement as SqlStatement,
+    AlterTableOperation, ColumnDef, CreateTable, Expr as SqlExpr, HiveDistributionStyle, Ident, ObjectName,
+    RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::environment::{Environment, TemporaryTables};
 use super::gather::UNGATHERED;
+use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
-use super::query::Planner;
+use super::query::{Planner, Query, deadline_exceeded};
 use super::running::{Activity, State};
 use super::session::Engine;
 use super::statement::{check_no_parameters, parse};
 use crate::catalog::{
-    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, SchemaName, TemporaryUpload, Upload, View,
+    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, TemporaryUpload, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{BatchSink, Storing, blocking};
+use crate::storage::{BatchSink, Operation, Storing, blocking};
 
 /// Rows on their way into a table: a dataset, or a temporary table of a session.
 pub enum TableSink {
@@ -37,39 +41,56 @@ pub enum TableSink {
     /// A table that only its session sees.
     Temporary {
         /// The rows so far.
-        upload: TemporaryUpload,
+        upload: Box<TemporaryUpload>,
         /// Where the table goes.
         tables: Arc<TemporaryTables>,
         /// Its name.
         name: String,
         /// Whether it takes the place of one of that name.
         replace: bool,
+        /// Rows that were there before.
+        before: u64,
     },
+    /// Rows of a table that change.
+    Change(Box<ChangeSink>),
 }
 
 impl TableSink {
-    /// Begins a temporary table.
+    /// Begins a temporary table, or adds to one.
     pub fn temporary(
         catalog: Arc<Catalog>,
         environment: &Environment,
         name: &DatasetRef,
         schema: SchemaRef,
-        replace: bool,
+        mode: PutMode,
     ) -> Result<Self> {
         let tables = Arc::clone(&environment.temporary);
-        let upload = TemporaryUpload::begin(catalog, name.clone(), schema)?;
-        Ok(Self::Temporary { upload, tables, name: name.name.as_str().to_owned(), replace })
+        let there = tables.get(name.name.as_str()).filter(|_| mode == PutMode::Append);
+        let before = there.as_ref().map_or(0, |table| table.dataset.rows());
+        let upload = match there {
+            Some(table) => TemporaryUpload::append(catalog, name.clone(), table, &schema)?,
+            None => TemporaryUpload::begin(catalog, name.clone(), schema)?,
+        };
+        let replace = mode != PutMode::Create;
+        Ok(Self::Temporary {
+            upload: Box::new(upload),
+            tables,
+            name: name.name.as_str().to_owned(),
+            replace,
+            before,
+        })
     }
 
     /// Makes the table visible, and says how many rows it has. Blocks.
     pub fn finish(self) -> Result<u64> {
         match self {
             Self::Dataset(upload) => Ok(upload.commit()?.rows),
-            Self::Temporary { upload, tables, name, replace } => {
+            Self::Temporary { upload, tables, name, replace, before } => {
                 let (snapshot, rows) = upload.finish()?;
                 tables.add(&name, snapshot, replace)?;
-                Ok(rows)
+                Ok(rows - before)
             }
+            Self::Change(sink) => sink.finish(),
         }
     }
 }
@@ -79,6 +100,7 @@ impl BatchSink for TableSink {
         match self {
             Self::Dataset(upload) => upload.write(batch),
             Self::Temporary { upload, .. } => upload.write(batch),
+            Self::Change(sink) => sink.write(batch),
         }
     }
 }
@@ -116,7 +138,22 @@ impl Engine {
         let catalog = Arc::clone(self.catalog());
         let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
         check_no_parameters(&statement)?;
+        if let Statement::Statement(inner) = &statement
+            && changes_rows(inner)
+        {
+            let table = modify::target(inner)?;
+            let statement = match modify::as_merge(inner)? {
+                Some(sql) => parse(&sql, &self.sql)?,
+                None => statement,
+            };
+            let change = Modification { statement, table, names, permit };
+            return self.modify(activity, change, environment, deadline).await;
+        }
         let (statement, aside) = match take_own(statement, &names)? {
+            Own::AddColumns { table, columns } => {
+                let columns = self.columns(columns, environment, deadline).await?;
+                return blocking(move || add_columns(&names, &table, columns)).await;
+            }
             Own::Rename { from, to } => {
                 return blocking(move || rename(&names, &from, &to)).await;
             }
@@ -137,8 +174,10 @@ impl Engine {
         let (ddl, planner) = activity.unless_stopped(ddl).await?;
         match *ddl {
             DdlStatement::CreateMemoryTable(table) => {
-                let temporary = matches!(aside, Aside::Temporary);
-                let plan = TablePlan { table, temporary, planner, permit };
+                let Aside::Table(table_aside) = aside else {
+                    return Err(Error::internal("a table without what its statement says of it"));
+                };
+                let plan = TablePlan { table, aside: table_aside, planner, permit };
                 self.create_table(activity, plan, names, deadline).await
             }
             other => blocking(move || change_names(other, aside, &names)).await,
@@ -152,7 +191,8 @@ impl Engine {
         names: Names,
         deadline: Instant,
     ) -> Result<u64> {
-        let TablePlan { table, temporary, planner, permit } = plan;
+        let TablePlan { table, aside: TableAside { temporary, columns_only, partition_by }, planner, permit } =
+            plan;
         if !table.constraints.is_empty() || !table.column_defaults.is_empty() {
             return Err(Error::unimplemented(
                 "keys and default values of columns are not supported; NOT NULL is",
@@ -169,8 +209,108 @@ impl Engine {
         let query = self.planning(deadline, async move { planner.physical(vec![input]).await }.boxed());
         let query = activity.unless_stopped(query).await?;
         let schema = Arc::clone(query.schema());
-        let replace = table.or_replace;
-        let sink = blocking(move || names.sink(&name, schema, replace, temporary)).await?;
+        let mode = if table.or_replace { PutMode::Replace } else { PutMode::Create };
+        let options = PutOptions { mode, partition_by, as_delta: columns_only, ..PutOptions::default() };
+        let sink = blocking(move || names.sink(&name, schema, options, temporary)).await?;
+        self.run_into(activity, query, sink, permit, deadline).await
+    }
+
+    /// Changes rows of a table.
+    async fn modify(
+        &self,
+        activity: &Arc<Activity>,
+        change: Modification,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let Modification { statement, table, names, permit } = change;
+        let is_insert =
+            matches!(&statement, Statement::Statement(inner) if matches!(**inner, SqlStatement::Insert(_)));
+        let mut environment = environment.clone();
+        // What is stored has the types that the statement gives it.
+        environment.scope.types = TypeProfile::Native;
+        let planner = self.planner(&environment, activity.token().clone())?;
+        if is_insert {
+            let plan = async move {
+                let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
+                Ok((planner.physical(vec![rows]).await?, replaces))
+            };
+            let planned = self.planning(deadline, plan.boxed());
+            let (query, replaces) = activity.unless_stopped(planned).await?;
+            let schema = Arc::clone(query.schema());
+            let sink = blocking(move || names.insertion(&table, schema, replaces)).await?;
+            return self.run_into(activity, query, sink, permit, deadline).await;
+        }
+        if let Some(temporary) = names.temporary(&table) {
+            return Err(Error::unimplemented(format!(
+                "the rows of the temporary table {temporary} cannot be changed; make it anew with CREATE OR REPLACE \
+                 TEMPORARY TABLE"
+            )));
+        }
+        // Before the dataset is touched: a statement that is wrong changes nothing about it.
+        let checked = statement.clone();
+        let check = async move { planner.logical(checked).await.map(|_| ()) };
+        activity.unless_stopped(self.planning(deadline, check.boxed())).await?;
+        let (dataset, name) = (names.find(&table)?, names.resolve(&table)?);
+        let catalog = Arc::clone(&names.catalog);
+        let log = {
+            let (catalog, dataset) = (Arc::clone(&catalog), dataset.clone());
+            blocking(move || catalog.changeable(&dataset)).await?
+        };
+        let turn = timeout_at(deadline, activity.unless_stopped(async { Ok(log.changing().await) }));
+        let turn = turn.await.map_err(|_| deadline_exceeded())??;
+        let mut change = {
+            let catalog = Arc::clone(&catalog);
+            blocking(move || RowChange::begin(catalog, dataset, log, Operation::Update(None))).await?
+        };
+        let planner = self.planner(&environment, activity.token().clone())?;
+        let snapshot = Arc::clone(change.snapshot());
+        let plan = async move {
+            planner.datasets().fix(name, Arc::clone(&snapshot));
+            let located = provider_as_source(catalog.located_table(snapshot));
+            let Changing { query, shape, operation } =
+                Changing::of(planner.logical(statement).await?, &located)?;
+            Ok((planner.physical(vec![query]).await?, shape, operation))
+        };
+        let planned = self.planning(deadline, plan.boxed());
+        let (query, shape, operation) = activity.unless_stopped(planned).await?;
+        change.describe(operation);
+        let sink = TableSink::Change(Box::new(ChangeSink::new(change, shape, turn)));
+        self.run_into(activity, query, sink, permit, deadline).await
+    }
+
+    /// The columns that definitions in SQL give.
+    async fn columns(
+        &self,
+        definitions: Vec<ColumnDef>,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<Vec<FieldRef>> {
+        let texts: Vec<_> = definitions.iter().map(ToString::to_string).collect();
+        let sql = format!("CREATE TABLE columns ({})", texts.join(", "));
+        let (planner, limits) = (self.planner(environment, CancellationToken::new())?, self.sql);
+        let plan = async move { planner.logical(parse(&sql, &limits)?).await };
+        match self.planning(deadline, plan.boxed()).await? {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table))
+                if table.constraints.is_empty() && table.column_defaults.is_empty() =>
+            {
+                Ok(table.input.schema().fields().iter().cloned().collect())
+            }
+            _ => {
+                Err(Error::unimplemented("keys and default values of columns are not supported; NOT NULL is"))
+            }
+        }
+    }
+
+    /// Runs a query into a sink, and publishes what came of it.
+    async fn run_into(
+        &self,
+        activity: &Arc<Activity>,
+        query: Query,
+        sink: TableSink,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<u64> {
         let rows = self.start(query, Arc::clone(activity), permit, deadline, UNGATHERED).await?;
         // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
         // published then is carried to its end.
@@ -199,10 +339,23 @@ impl Engine {
     }
 }
 
+/// A statement that changes rows, and what it takes to run it.
+struct Modification {
+    statement: Statement,
+    table: TableReference,
+    names: Names,
+    permit: Permit,
+}
+
+fn changes_rows(statement: &SqlStatement) -> bool {
+    use SqlStatement::{Delete, Insert, Merge, Update};
+    matches!(statement, Insert(_) | Update(_) | Delete(_) | Merge(_))
+}
+
 /// A table that is to be made, and what it takes to make it.
 struct TablePlan {
     table: CreateMemoryTable,
-    temporary: bool,
+    aside: TableAside,
     planner: Planner,
     permit: Permit,
 }
@@ -211,15 +364,25 @@ struct TablePlan {
 enum Own {
     Rename { from: TableReference, to: DatasetRef },
     Truncate { table: TableReference },
+    AddColumns { table: TableReference, columns: Vec<ColumnDef> },
     Planned { statement: Statement, aside: Aside },
 }
 
 /// What a statement says that its plan does not.
 enum Aside {
     Nothing,
-    Temporary,
+    Table(TableAside),
     /// The text of a view's query.
     View(String),
+}
+
+/// What `CREATE TABLE` says that its plan does not.
+struct TableAside {
+    temporary: bool,
+    /// Whether there are columns, and no query for rows.
+    columns_only: bool,
+    /// The columns that it is partitioned by.
+    partition_by: Vec<String>,
 }
 
 fn take_own(statement: Statement, names: &Names) -> Result<Own> {
@@ -229,14 +392,17 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
     let mut aside = Aside::Nothing;
     match inner.as_mut() {
         SqlStatement::AlterTable(alter) => {
+            let from = reference(&alter.name)?;
+            if let Some(columns) = added_columns(&alter.operations) {
+                return Ok(Own::AddColumns { table: from, columns });
+            }
             let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() else {
                 return Err(Error::unimplemented(
-                    "of ALTER TABLE only RENAME TO is supported; store other columns anew with CREATE OR \
-                     REPLACE TABLE … AS SELECT",
+                    "of ALTER TABLE only RENAME TO and ADD COLUMN are supported; store other columns anew with \
+                     CREATE OR REPLACE TABLE … AS SELECT",
                 ));
             };
             let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
-            let from = reference(&alter.name)?;
             // As in other databases, a new name without a schema stays in the table's own.
             let schema = names.resolve(&from)?.schema;
             let to = match reference(to)? {
@@ -250,9 +416,13 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             _ => Err(Error::unimplemented("TRUNCATE takes one table")),
         },
         SqlStatement::CreateTable(create) => {
-            if std::mem::take(&mut create.temporary) {
-                aside = Aside::Temporary;
+            let partition_by = take_partitioning(create)?;
+            let temporary = std::mem::take(&mut create.temporary);
+            let columns_only = create.query.is_none();
+            if temporary && !partition_by.is_empty() {
+                return Err(Error::unimplemented("a temporary table cannot be partitioned"));
             }
+            aside = Aside::Table(TableAside { temporary, columns_only, partition_by });
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
         SqlStatement::CreateView(create) if create.temporary => {
@@ -270,8 +440,46 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
     }
 }
 
+/// The columns that a statement adds, if that is all that it does.
+fn added_columns(operations: &[AlterTableOperation]) -> Option<Vec<ColumnDef>> {
+    let column = |operation: &AlterTableOperation| match operation {
+        AlterTableOperation::AddColumn { column_def, column_position: None, .. } => Some(column_def.clone()),
+        _ => None,
+    };
+    operations.iter().map(column).collect()
+}
+
+/// The columns that a table is to be partitioned by, taken out of the statement: DataFusion does not know
+/// them. Those that come with a type are columns of the table's besides the others.
+fn take_partitioning(create: &mut CreateTable) -> Result<Vec<String>> {
+    let name = |ident: &Ident| match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    };
+    let mut names = Vec::new();
+    let hive = std::mem::replace(&mut create.hive_distribution, HiveDistributionStyle::NONE);
+    if let HiveDistributionStyle::PARTITIONED { columns } = hive {
+        names.extend(columns.iter().map(|column| name(&column.name)));
+        create.columns.extend(columns);
+    }
+    if let Some(by) = create.partition_by.take() {
+        let columns = match *by {
+            SqlExpr::Tuple(columns) => columns,
+            SqlExpr::Nested(column) => vec![*column],
+            column => vec![column],
+        };
+        for column in columns {
+            let SqlExpr::Identifier(ident) = &column else {
+                return Err(Error::invalid(format!("a table is partitioned by columns, not by {column}")));
+            };
+            names.push(name(ident));
+        }
+    }
+    Ok(names)
+}
+
 /// A name as the parser has it, folded to lower case where it is not quoted.
-fn reference(name: &ObjectName) -> Result<TableReference> {
+pub(super) fn reference(name: &ObjectName) -> Result<TableReference> {
     let fold = |ident: &Ident| match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -371,11 +579,18 @@ fn rename(names: &Names, from: &TableReference, to: &DatasetRef) -> Result<u64> 
     names.catalog.rename_dataset(&names.find(from)?, to).map(|_| 0)
 }
 
+fn add_columns(names: &Names, table: &TableReference, columns: Vec<FieldRef>) -> Result<u64> {
+    if let Some(temporary) = names.temporary(table) {
+        return Err(Error::unimplemented(format!("the temporary table {temporary} cannot get more columns")));
+    }
+    names.catalog.add_columns(&names.find(table)?, columns).map(|()| 0)
+}
+
 /// An empty table with the same columns takes the table's place.
 fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     if let Some(name) = names.temporary(table) {
         let schema = names.environment.temporary.columns(name)?;
-        names.sink(&names.resolve(table)?, schema, true, true)?.finish()?;
+        names.sink(&names.resolve(table)?, schema, PutOptions::default(), true)?.finish()?;
         return Ok(0);
     }
     let table = names.find(table)?;
@@ -399,7 +614,7 @@ fn no_catalog(name: &str) -> Error {
 
 /// How a statement's names are looked up.
 #[derive(Clone)]
-struct Names {
+pub(super) struct Names {
     catalog: Arc<Catalog>,
     environment: Environment,
 }
@@ -441,6 +656,16 @@ impl Names {
         }
     }
 
+    /// Where the rows of an INSERT go.
+    fn insertion(&self, table: &TableReference, schema: SchemaRef, replaces: bool) -> Result<TableSink> {
+        let mode = if replaces { PutMode::Replace } else { PutMode::Append };
+        let options = PutOptions { mode, as_delta: true, ..PutOptions::default() };
+        match self.temporary(table) {
+            Some(_) => self.sink(&self.resolve(table)?, schema, options, true),
+            None => self.sink(&self.find(table)?, schema, options, false),
+        }
+    }
+
     fn exists(&self, dataset: &DatasetRef, temporary: bool) -> bool {
         if temporary {
             self.environment.temporary.contains(dataset.name.as_str())
@@ -453,15 +678,13 @@ impl Names {
         &self,
         name: &DatasetRef,
         schema: SchemaRef,
-        replace: bool,
+        options: PutOptions,
         temporary: bool,
     ) -> Result<TableSink> {
         let catalog = Arc::clone(&self.catalog);
         if temporary {
-            return TableSink::temporary(catalog, &self.environment, name, schema, replace);
+            return TableSink::temporary(catalog, &self.environment, name, schema, options.mode);
         }
-        let mode = if replace { PutMode::Replace } else { PutMode::Create };
-        let options = PutOptions { mode, ..PutOptions::default() };
         Ok(TableSink::Dataset(Upload::begin(catalog, name.clone(), schema, options)?))
     }
 }

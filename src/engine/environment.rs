@@ -44,6 +44,11 @@ impl TemporaryTables {
         self.lock().iter().map(|(name, snapshot)| (name.clone(), Arc::clone(snapshot))).collect()
     }
 
+    /// The contents of a table.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Snapshot>> {
+        self.lock().get(name).cloned()
+    }
+
     /// Whether there is one of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.lock().contains_key(name)

@@ -18,6 +18,7 @@ mod gather;
 mod input;
 mod interrupt;
 mod limits;
+mod modify;
 mod output;
 mod parameters;
 mod query;
@@ -29,6 +30,7 @@ mod source;
 mod statement;
 mod system;
 mod tables;
+mod versions;
 mod views;
 mod workers;
 

@@ -204,6 +204,11 @@ pub(super) struct Planner {
 }
 
 impl Planner {
+    /// The datasets as the statement sees them.
+    pub(super) fn datasets(&self) -> &QueryCatalog {
+        &self.datasets
+    }
+
     async fn plan(self, source: &Source, bound: Option<&Bound>) -> Result<Query> {
         let logical = match source {
             Source::Sql(sql) => self.logical(self.parse_query(sql)?).await?,

@@ -24,6 +24,7 @@ use super::environment::Environment;
 use super::limits::SqlLimits;
 use super::running::{Activity, Running};
 use super::system::{Rows, SystemSchema, queries, queries_schema};
+use super::versions::add_versions;
 use super::views::Views;
 use super::workers::Workers;
 use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, Namespace, QueryCatalog};
@@ -154,6 +155,7 @@ impl Engine {
         let mut state = self.base.clone();
         scope.apply(state.config_mut())?;
         state.register_catalog_list(Arc::new(datasets.clone()));
+        add_versions(&mut state, &self.catalog, scope.schema.as_str());
         state.mark_start_execution();
         Ok((state, datasets))
     }

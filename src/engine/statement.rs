@@ -34,7 +34,7 @@ impl Engine {
 
 /// Parses `sql`, which must hold one statement. Parameters written `?` become `$1`, `$2`, …
 pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
-    let tokens = number_parameters(tokenize(sql, limits)?)?;
+    let tokens = partition_names(number_parameters(tokenize(sql, limits)?)?);
     let parser =
         DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(limits.depth);
     let parsed = parser.build().and_then(|mut parser| parser.parse_statements());
@@ -70,6 +70,29 @@ fn number_parameters(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
         return Err(Error::invalid("the SQL mixes parameters written ? and $1; use one of the two"));
     }
     Ok(tokens)
+}
+
+/// `CREATE TABLE … PARTITIONED BY (a, b)`: the parser wants types there, and names only after `PARTITION BY`.
+fn partition_names(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let told: Vec<usize> =
+        (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    let word = |at: usize, wanted: &str| {
+        let token = told.get(at).map(|at| &tokens[*at].token);
+        matches!(token, Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
+    };
+    if !word(0, "create") || word(1, "external") {
+        return tokens;
+    }
+    let Some(at) = (0..told.len()).find(|at| word(*at, "partitioned") && word(at + 1, "by")) else {
+        return tokens;
+    };
+    let listed = told[(at + 2).min(told.len())..].iter().map(|at| &tokens[*at].token);
+    let listed: Vec<&Token> = listed.take_while(|token| !matches!(token, Token::RParen)).collect();
+    let is_name = |pair: &[&Token]| matches!(pair, [Token::LParen | Token::Comma, Token::Word(_)]);
+    if !listed.is_empty() && listed.chunks(2).all(is_name) {
+        tokens[told[at]].token = Token::make_keyword("PARTITION");
+    }
+    tokens
 }
 
 /// The parser does not say where a text ended too early; its end is where.
@@ -136,15 +159,13 @@ fn sql_kind(statement: &SqlStatement) -> Result<StatementKind> {
         | SqlStatement::CreateSchema { .. }
         | SqlStatement::Drop { .. }
         | SqlStatement::AlterTable(_)
-        | SqlStatement::Truncate(_) => return Ok(StatementKind::Change),
-        SqlStatement::Set(Set::SingleAssignment { .. } | Set::SetTimeZone { .. }) | SqlStatement::Use(_) => {
-            return Ok(StatementKind::Setting);
-        }
-        SqlStatement::Insert(_)
+        | SqlStatement::Truncate(_)
+        | SqlStatement::Insert(_)
         | SqlStatement::Update(_)
         | SqlStatement::Delete(_)
-        | SqlStatement::Merge(_) => {
-            "statements that change rows; store the result anew with CREATE OR REPLACE TABLE … AS SELECT"
+        | SqlStatement::Merge(_) => return Ok(StatementKind::Change),
+        SqlStatement::Set(Set::SingleAssignment { .. } | Set::SetTimeZone { .. }) | SqlStatement::Use(_) => {
+            return Ok(StatementKind::Setting);
         }
         SqlStatement::StartTransaction { .. }
         | SqlStatement::Commit { .. }
@@ -199,6 +220,14 @@ mod tests {
             "drop schema s cascade",
             "alter table t rename to u",
             "truncate table t",
+            "insert into t values (1)",
+            "insert overwrite t values (1)",
+            "update t set a = 1",
+            "delete from t",
+            "merge into t using s on t.a = s.a when matched then delete",
+            "alter table t add column b int",
+            "create table t (a int) partitioned by (b date)",
+            "create table t (a int, b date) partitioned by (b)",
         ] {
             assert_eq!(kind_of(sql).unwrap(), StatementKind::Change, "{sql}");
         }
@@ -216,9 +245,6 @@ mod tests {
     #[test]
     fn everything_else_is_refused() {
         for sql in [
-            "insert into t values (1)",
-            "update t set a = 1",
-            "delete from t",
             "copy t to '/tmp/x.parquet'",
             "explain copy t to '/tmp/x.parquet'",
             "explain create table t as select 1",

@@ -16,19 +16,24 @@ use super::flight_sql::{self, Answer};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::named;
-use crate::catalog::{Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
+use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::blocking;
+use crate::storage::{CommitSummary, blocking};
 
 const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
 const DESCRIBE: &str = "describe_dataset";
 const RENAME: &str = "rename_dataset";
+const OPTIMIZE: &str = "optimize_dataset";
+const VACUUM: &str = "vacuum_dataset";
+const RESTORE: &str = "restore_dataset";
 const CANCEL: &str = "cancel_query";
+/// Commits that a description tells of.
+const COMMITS: usize = 20;
 
 /// The actions, with descriptions that say what their bodies are.
-const ACTIONS: [(&str, &str); 5] = [
+const ACTIONS: [(&str, &str); 8] = [
     (
         DROP,
         "Delete a dataset. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion} as \
@@ -50,6 +55,24 @@ const ACTIONS: [(&str, &str); 5] = [
         RENAME,
         "Give a dataset another name. Body: airstrip.v1.RenameDatasetRequest {name, schema, newName, \
          newSchema} as JSON or protobuf. Answer: RenameDatasetResponse {name, schema, version}.",
+    ),
+    (
+        OPTIMIZE,
+        "Make the small files of a Delta table fewer, or order all its rows by columns (Z-order). Body: its name, \
+         or airstrip.v1.OptimizeDatasetRequest {name, schema, zOrderBy} as JSON or protobuf. Answer: \
+         OptimizeDatasetResponse {name, schema, version, filesRemoved, filesAdded}.",
+    ),
+    (
+        VACUUM,
+        "Remove the files of a Delta table that no version within the retention needs. Body: its name, or \
+         airstrip.v1.VacuumDatasetRequest {name, schema, retention, dryRun} as JSON or protobuf. Answer: \
+         VacuumDatasetResponse {name, schema, files}.",
+    ),
+    (
+        RESTORE,
+        "Make an earlier version of a Delta table the newest again. Body: \
+         airstrip.v1.RestoreDatasetRequest {name, schema, to} as JSON or protobuf, `to` being a version's number \
+         or a time. Answer: RestoreDatasetResponse {name, schema, version}.",
     ),
     (
         CANCEL,
@@ -103,6 +126,22 @@ impl Handler {
             RENAME => {
                 let (request, encoding) = decode(body)?;
                 encode(&self.rename_dataset(request, rpc).await?, encoding)
+            }
+            OPTIMIZE => {
+                let (request, encoding) = decode_or_name(body, |name| proto::OptimizeDatasetRequest {
+                    name,
+                    ..Default::default()
+                })?;
+                encode(&self.optimize_dataset(request, rpc).await?, encoding)
+            }
+            VACUUM => {
+                let (request, encoding) =
+                    decode_or_name(body, |name| proto::VacuumDatasetRequest { name, ..Default::default() })?;
+                encode(&self.vacuum_dataset(request, rpc).await?, encoding)
+            }
+            RESTORE => {
+                let (request, encoding) = decode(body)?;
+                encode(&self.restore_dataset(request, rpc).await?, encoding)
             }
             CANCEL => {
                 let (request, encoding) = decode_or_name(body, |id| proto::CancelQueryRequest { id })?;
@@ -174,6 +213,64 @@ impl Handler {
         Ok(proto::RenameDatasetResponse { name, schema, version })
     }
 
+    async fn optimize_dataset(
+        &self,
+        request: proto::OptimizeDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::OptimizeDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        let (name, schema) = names(&dataset);
+        let done = blocking(move || catalog.optimize_dataset(&dataset, &request.z_order_by)).await?;
+        Ok(proto::OptimizeDatasetResponse {
+            name,
+            schema,
+            version: done.version.to_string(),
+            files_removed: done.files_removed,
+            files_added: done.files_added,
+        })
+    }
+
+    async fn vacuum_dataset(
+        &self,
+        request: proto::VacuumDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::VacuumDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        let retention = match request.retention.as_str() {
+            "" => None,
+            text => Some(humantime::parse_duration(text).map_err(|error| {
+                Error::invalid(format!("a retention is written as 7days or 36h, not {text:?}: {error}"))
+            })?),
+        };
+        let (name, schema) = names(&dataset);
+        let dry_run = request.dry_run;
+        let files = blocking(move || catalog.vacuum_dataset(&dataset, retention, dry_run)).await?.files;
+        Ok(proto::VacuumDatasetResponse { name, schema, files })
+    }
+
+    async fn restore_dataset(
+        &self,
+        request: proto::RestoreDatasetRequest,
+        rpc: &Rpc,
+    ) -> Result<proto::RestoreDatasetResponse> {
+        let catalog = Arc::clone(self.engine.catalog());
+        let dataset = named(&request.schema, &request.name, &catalog).await?;
+        rpc.about(&dataset.to_string());
+        let to = AtVersion::parse(&request.to).ok_or_else(|| {
+            Error::invalid(format!(
+                "`to` is a version's number or a time as 2026-01-31T12:00:00Z, not {:?}",
+                request.to
+            ))
+        })?;
+        let (name, schema) = names(&dataset);
+        let version = blocking(move || catalog.restore_dataset(&dataset, to)).await?.to_string();
+        Ok(proto::RestoreDatasetResponse { name, schema, version })
+    }
+
     async fn describe_dataset(
         &self,
         request: proto::DescribeDatasetRequest,
@@ -192,7 +289,10 @@ fn describe(catalog: &Catalog, dataset: &DatasetRef) -> Result<proto::DescribeDa
     let table = dataset.name.as_str().to_owned();
     let described = catalog.describe(dataset).and_then(|found| Ok((found.column_stats()?, found)));
     match described {
-        Ok((stats, found)) => Ok(description(&found, &stats, name, schema, table)),
+        Ok((stats, found)) => {
+            let commits = catalog.history(dataset, COMMITS)?.into_iter().map(commit).collect();
+            Ok(proto::DescribeDatasetResponse { commits, ..description(&found, &stats, name, schema, table) })
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound) && !catalog.exists(dataset) => Err(error),
         Err(error) => {
             let kind = catalog.kind(dataset).map_or(proto::DatasetKind::Unspecified, |kind| kind_of(&kind));
@@ -248,6 +348,21 @@ fn description(
         arrow_schema: dataset.ipc_schema(),
         path,
         damage: String::new(),
+        delta_version: dataset.delta.as_ref().map(|delta| delta.version),
+        commits: Vec::new(),
+    }
+}
+
+fn commit(commit: CommitSummary) -> proto::Commit {
+    let time = std::time::Duration::from_millis(u64::try_from(commit.timestamp).unwrap_or(0));
+    proto::Commit {
+        version: commit.version,
+        time: timestamp(std::time::UNIX_EPOCH + time),
+        operation: commit.operation,
+        parameters: commit.parameters,
+        files_added: commit.files_added,
+        bytes_added: commit.bytes_added,
+        files_removed: commit.files_removed,
     }
 }
 

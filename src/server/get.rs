@@ -13,7 +13,7 @@ use super::session::Client;
 use super::target::{RowGroups, SqlQuery, Target, check_schema_digest};
 use crate::catalog::{DatasetRef, RawScan, Snapshot};
 use crate::engine::{Activity, Environment, Permit, Query, QueryStream};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::blocking;
 
 impl Handler {
@@ -22,6 +22,11 @@ impl Handler {
         rpc.about(&target.describe());
         match target {
             Target::Dataset(dataset) => self.get_dataset(dataset, client, rpc).await,
+            Target::Version(dataset, at) => {
+                let catalog = Arc::clone(self.engine.catalog());
+                let snapshot = blocking(move || catalog.snapshot_at(&dataset, at)).await?;
+                self.download(RawScan::new(Arc::new(snapshot)), client, rpc)
+            }
             Target::RowGroups(part) => self.get_row_groups(part, client, rpc).await,
             Target::Query(query) => self.get_query(query, client, rpc).await,
             Target::Change { rows } => self.get_count(rows, rpc),
@@ -37,15 +42,9 @@ impl Handler {
     /// A part of a dataset's stream, if the dataset is still what the ticket was made for.
     async fn get_row_groups(&self, part: RowGroups, client: &Client, rpc: Rpc) -> Result<Chunks> {
         let RowGroups { dataset, version, range } = part;
-        let snapshot = self.snapshot(dataset).await?;
-        let (dataset, now) = (&snapshot.dataset.reference, snapshot.dataset.version());
-        if now.as_str() != version {
-            return Err(Error::precondition(format!(
-                "the ticket is of version {version} of dataset {dataset}, which has version {now} by now; ask \
-                 for new tickets (GetFlightInfo)"
-            )));
-        }
-        let scan = RawScan::new(Arc::clone(&snapshot)).with_row_groups(range);
+        let catalog = Arc::clone(self.engine.catalog());
+        let snapshot = blocking(move || catalog.snapshot_of_version(&dataset, &version)).await?;
+        let scan = RawScan::new(Arc::new(snapshot)).with_row_groups(range);
         self.download(scan, client, rpc)
     }
 

@@ -43,6 +43,11 @@ impl Handler {
                 let endpoints = client.endpoints.unwrap_or(self.sessions.environment(client).scope.endpoints);
                 Ok(dataset_info(&dataset, descriptor, endpoints.into(), &self.options.advertise))
             }
+            Target::Version(dataset, at) => {
+                let catalog = Arc::clone(self.engine.catalog());
+                let snapshot = blocking(move || catalog.snapshot_at(&dataset, at)).await?;
+                Ok(version_info(&snapshot.dataset, descriptor, &self.options.advertise))
+            }
             Target::Query(query) => self.query_info(query, descriptor, client, rpc).await,
             Target::Command(command) => self.command_info(command, descriptor, client, rpc).await,
             Target::Change { .. } | Target::RowGroups(_) => {
@@ -88,6 +93,11 @@ impl Handler {
                 let catalog = Arc::clone(self.engine.catalog());
                 let dataset = blocking(move || catalog.describe(&dataset)).await?;
                 Ok(dataset.ipc_schema())
+            }
+            Target::Version(dataset, at) => {
+                let catalog = Arc::clone(self.engine.catalog());
+                let snapshot = blocking(move || catalog.snapshot_at(&dataset, at)).await?;
+                Ok(snapshot.dataset.ipc_schema())
             }
             Target::Query(query) => Ok(ipc_schema(self.plan(&query, client, rpc).await?.schema()).into()),
             Target::Command(command) => self.command_schema(command, client, rpc).await,
@@ -186,14 +196,7 @@ fn dataset_info(
     endpoints: usize,
     advertise: &[String],
 ) -> FlightInfo {
-    let info = FlightInfo {
-        schema: dataset.ipc_schema(),
-        total_records: i64::try_from(dataset.rows()).unwrap_or(i64::MAX),
-        total_bytes: i64::try_from(dataset.bytes()).unwrap_or(i64::MAX),
-        ordered: true,
-        ..FlightInfo::default()
-    };
-    let info = info.with_descriptor(descriptor);
+    let info = described(dataset, descriptor);
     let shares = if endpoints > 1 { dataset.shares(endpoints) } else { Vec::new() };
     if shares.len() <= 1 {
         return info.with_endpoint(endpoint(dataset_ticket(&dataset.reference), advertise));
@@ -203,6 +206,25 @@ fn dataset_info(
         let part = RowGroups { dataset: dataset.reference.clone(), version: version.clone(), range };
         info.with_endpoint(endpoint(row_groups_ticket(&part), advertise))
     })
+}
+
+/// The FlightInfo of one version of a dataset, whatever comes after it.
+fn version_info(dataset: &Dataset, descriptor: FlightDescriptor, advertise: &[String]) -> FlightInfo {
+    let version = dataset.version().as_str().to_owned();
+    let all = RowGroups { dataset: dataset.reference.clone(), version, range: 0..u64::MAX };
+    described(dataset, descriptor).with_endpoint(endpoint(row_groups_ticket(&all), advertise))
+}
+
+/// A FlightInfo that has no endpoint yet.
+fn described(dataset: &Dataset, descriptor: FlightDescriptor) -> FlightInfo {
+    let info = FlightInfo {
+        schema: dataset.ipc_schema(),
+        total_records: i64::try_from(dataset.rows()).unwrap_or(i64::MAX),
+        total_bytes: i64::try_from(dataset.bytes()).unwrap_or(i64::MAX),
+        ordered: true,
+        ..FlightInfo::default()
+    };
+    info.with_descriptor(descriptor)
 }
 
 /// An endpoint. No location means: on the connection that you have.

@@ -19,7 +19,7 @@ use super::rpc::Rpc;
 use super::session::{Client, header};
 use super::status::status;
 use super::target::Target;
-use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload};
+use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload, parse_transaction};
 use crate::engine::{Scope, cancelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
@@ -75,9 +75,9 @@ impl Put {
         let scope = Scope::default();
         match Target::of_descriptor(&descriptor, scope, self.handler.engine.catalog()).await? {
             Target::Command(command) => {
-                let Self { handler, receiver, client, answers, rpc, .. } = self;
+                let Self { handler, receiver, options, client, answers, rpc } = self;
                 tokio::select! {
-                    done = handler.command_put(command, receiver, &client, &rpc) => done,
+                    done = handler.command_put(command, receiver, options, &client, &rpc) => done,
                     // What is being published then is carried to its end.
                     () = answers.closed() => Err(cancelled()),
                 }
@@ -146,8 +146,11 @@ fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
     let mode = match header(metadata, "x-airstrip-mode")? {
         None | Some("replace") => PutMode::Replace,
         Some("create") => PutMode::Create,
+        Some("append") => PutMode::Append,
         Some(other) => {
-            return Err(Error::invalid(format!("x-airstrip-mode is replace or create, not {other:?}")));
+            return Err(Error::invalid(format!(
+                "x-airstrip-mode is replace, create or append, not {other:?}"
+            )));
         }
     };
     let expected_rows = header(metadata, "x-airstrip-expected-rows")?
@@ -157,5 +160,24 @@ fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
         })
         .transpose()?;
     let if_version = header(metadata, "x-airstrip-if-version")?.map(str::to_owned);
-    Ok(PutOptions { mode, if_version, expected_rows })
+    let merge_schema = match header(metadata, "x-airstrip-schema")? {
+        None | Some("strict") => false,
+        Some("merge") => true,
+        Some(other) => {
+            return Err(Error::invalid(format!("x-airstrip-schema is strict or merge, not {other:?}")));
+        }
+    };
+    let transaction = header(metadata, "x-airstrip-txn")?.map(parse_transaction).transpose()?;
+    let columns = header(metadata, "x-airstrip-partition-by")?;
+    let partition_by = columns.map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+    let partition_by = partition_by.unwrap_or_default();
+    Ok(PutOptions {
+        mode,
+        if_version,
+        expected_rows,
+        merge_schema,
+        transaction,
+        partition_by,
+        as_delta: false,
+    })
 }

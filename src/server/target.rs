@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::frames::pack;
 use super::receive::unpack;
-use crate::catalog::{Catalog, DatasetName, DatasetRef};
+use crate::catalog::{AtVersion, Catalog, DatasetName, DatasetRef};
 use crate::engine::{Bound, Scope, Source, TypeProfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
@@ -27,6 +27,8 @@ const FLIGHT_SQL_TYPES: &str = "type.googleapis.com/arrow.flight.protocol.sql.";
 pub(super) enum Target {
     /// A dataset's raw stream.
     Dataset(DatasetRef),
+    /// The raw stream of an earlier version of a dataset.
+    Version(DatasetRef, AtVersion),
     /// A part of a dataset's raw stream.
     RowGroups(RowGroups),
     /// The result of a query.
@@ -116,6 +118,9 @@ impl Target {
         match descriptor.r#type() {
             DescriptorType::Path => {
                 let dataset = DatasetRef::from_path(&descriptor.path)?;
+                if let Some((dataset, at)) = version_of(&dataset, catalog).await? {
+                    return Ok(Self::Version(dataset, at));
+                }
                 match view(&dataset, &scope, catalog).await? {
                     Some(query) => Ok(Self::Query(query)),
                     None => Ok(Self::Dataset(dataset)),
@@ -139,6 +144,9 @@ impl Target {
             return Ok(Self::Dataset(dataset));
         }
         for dataset in readings(text) {
+            if let Some((dataset, at)) = version_of(&dataset, catalog).await? {
+                return Ok(Self::Version(dataset, at));
+            }
             if let Some(query) = view(&dataset, &scope, catalog).await? {
                 return Ok(Self::Query(query));
             }
@@ -155,11 +163,23 @@ impl Target {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Dataset(dataset) | Self::RowGroups(RowGroups { dataset, .. }) => dataset.to_string(),
+            Self::Version(dataset, _) => format!("{dataset} at an earlier version"),
             Self::Query(query) => query.source.to_string(),
             Self::Change { .. } => "a count".to_owned(),
             Self::Command(command) => command.type_url().to_owned(),
         }
     }
+}
+
+/// The dataset and version that a name like `events@3` means, where there is no dataset of that very name.
+async fn version_of(named: &DatasetRef, catalog: &Arc<Catalog>) -> Result<Option<(DatasetRef, AtVersion)>> {
+    let Some((name, at)) = named.name.as_str().rsplit_once('@') else { return Ok(None) };
+    let (Ok(dataset), Some(at)) = (DatasetRef::parse(named.schema.as_str(), name), AtVersion::parse(at))
+    else {
+        return Ok(None);
+    };
+    let (catalog, named) = (Arc::clone(catalog), named.clone());
+    blocking(move || Ok((!catalog.exists(&named) && catalog.exists(&dataset)).then_some((dataset, at)))).await
 }
 
 /// The query of all rows of a view, if there is one of this name: what a client gets that asks for it as

@@ -20,6 +20,7 @@ impl Handler {
         &self,
         command: CommandStatementIngest,
         mut receiver: Receiver,
+        options: PutOptions,
         client: &Client,
     ) -> Result<PutResult> {
         let environment = if command.temporary {
@@ -48,16 +49,15 @@ impl Handler {
             })
             .await?
         };
-        let replace = replaces(&command, &table, exists)?;
+        let mode = mode(&command, &table, exists)?;
         let Some(columns) = receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
         let sink = blocking(move || {
             if command.temporary {
-                return TableSink::temporary(catalog, &environment, &table, columns, replace);
+                return TableSink::temporary(catalog, &environment, &table, columns, mode);
             }
-            let mode = if replace { PutMode::Replace } else { PutMode::Create };
-            let options = PutOptions { mode, ..PutOptions::default() };
+            let options = PutOptions { mode, ..options };
             Upload::begin(catalog, table, columns, options).map(TableSink::Dataset)
         });
         let mut storing = Storing::new(sink.await?);
@@ -73,26 +73,26 @@ impl Handler {
     }
 }
 
-/// Whether the stream takes the place of a table that is there; an error where the client's options do
-/// not allow it to be stored.
-fn replaces(command: &CommandStatementIngest, table: &DatasetRef, exists: bool) -> Result<bool> {
+/// What the stream does to the table; an error where the client's options do not allow it to be stored.
+fn mode(command: &CommandStatementIngest, table: &DatasetRef, exists: bool) -> Result<PutMode> {
     let options = command.table_definition_options.unwrap_or_default();
+    let appends = options.if_exists() == TableExistsOption::Append;
     if !exists {
         return match options.if_not_exist() {
             TableNotExistOption::Fail => Err(Error::not_found(format!(
                 "there is no table {table} to append to; create it first, or ingest in another mode"
             ))),
-            TableNotExistOption::Unspecified | TableNotExistOption::Create => Ok(false),
+            // Another client may make it meanwhile: then this one appends.
+            TableNotExistOption::Unspecified | TableNotExistOption::Create if appends => Ok(PutMode::Append),
+            TableNotExistOption::Unspecified | TableNotExistOption::Create => Ok(PutMode::Create),
         };
     }
     match options.if_exists() {
-        TableExistsOption::Replace => Ok(true),
-        TableExistsOption::Append => Err(Error::unimplemented(format!(
-            "table {table} exists, and rows cannot be appended to it; ingest in mode replace"
-        ))),
+        TableExistsOption::Replace => Ok(PutMode::Replace),
+        TableExistsOption::Append => Ok(PutMode::Append),
         TableExistsOption::Unspecified | TableExistsOption::Fail => Err(Error::new(
             ErrorKind::AlreadyExists,
-            format!("table {table} exists; drop it first, or ingest in mode replace"),
+            format!("table {table} exists; drop it first, or ingest in mode replace or append"),
         )),
     }
 }

@@ -38,6 +38,7 @@ use super::respond::{Chunks, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::SqlQuery;
+use crate::catalog::PutOptions;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
@@ -142,6 +143,7 @@ impl Handler {
         &self,
         command: Command,
         receiver: Receiver,
+        options: PutOptions,
         client: &Client,
         rpc: &Rpc,
     ) -> Result<PutResult> {
@@ -157,7 +159,7 @@ impl Handler {
             Command::CommandPreparedStatementQuery(command) => {
                 self.bind(&command.prepared_statement_handle, receiver, client).await
             }
-            Command::CommandStatementIngest(command) => self.ingest(command, receiver, client).await,
+            Command::CommandStatementIngest(command) => self.ingest(command, receiver, options, client).await,
             command => Err(misplaced(&command)),
         }
     }
