@@ -10,6 +10,7 @@ import signal
 import time
 from statistics import median
 
+import pyarrow as pa
 import pyarrow.flight as fl
 import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ BATCH_ROWS = 65_536
 def serve(pipe) -> None:
     """Answer (operation, arguments) with a dict of figures, or a str that says what failed, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends this process, in its own order.
-    operations = {"list": list_datasets, "get": get, "sql": sql, "each": each, "put": put}
+    operations = {"list": list_datasets, "get": get, "sql": sql, "each": each, "put": put, "ingest": ingest}
     while True:
         try:
             operation, arguments = pipe.recv()
@@ -86,13 +87,15 @@ def drain(client, tickets, start: float, stall: float = 0) -> dict:
     return {"wall": time.perf_counter() - start, "first": first, "rows": rows}
 
 
-def put(uri: str, name: str, source: str, at_least: int = 0) -> dict:
+def put(uri: str, name: str, source: str, at_least: int = 0, mode: str = "") -> dict:
     """Upload the file's batches once, or over and over until `at_least` bytes were sent; then see that they landed."""
     client, descriptor = connect(uri), fl.FlightDescriptor.for_path(name)
+    options = fl.FlightCallOptions(headers=[(b"x-airstrip-mode", mode.encode())] if mode else [])
+    before = client.get_flight_info(descriptor).total_records if mode == "append" else 0
     target = at_least or sum(size for _, size in batches(source))
     rows = sent = 0
     start = time.perf_counter()
-    writer, answers = client.do_put(descriptor, batches(source)[0][0].schema)
+    writer, answers = client.do_put(descriptor, batches(source)[0][0].schema, options)
     for batch, size in itertools.cycle(batches(source)):
         if sent >= target:
             break
@@ -103,7 +106,24 @@ def put(uri: str, name: str, source: str, at_least: int = 0) -> dict:
         pass
     writer.close()
     wall = time.perf_counter() - start
-    landed = client.get_flight_info(descriptor).total_records
+    landed = client.get_flight_info(descriptor).total_records - before
     if landed != rows:
         raise RuntimeError(f"{rows} rows were sent, {landed} landed")
     return {"wall": wall, "rows": rows}
+
+
+def ingest(uri: str, name: str, batches: int, rows: int) -> dict:
+    """Append so many batches, each in an upload of its own, one after the other."""
+    client, descriptor = connect(uri), fl.FlightDescriptor.for_path(name)
+    options = fl.FlightCallOptions(headers=[(b"x-airstrip-mode", b"append")])
+    columns = {"id": pa.array(range(rows), pa.int64()), "text": [f"row {row}" for row in range(rows)]}
+    batch = pa.RecordBatch.from_pydict({**columns, "value": [row / 7 for row in range(rows)]})
+    start = time.perf_counter()
+    for _ in range(batches):
+        writer, answers = client.do_put(descriptor, batch.schema, options)
+        writer.write_batch(batch)
+        writer.done_writing()
+        while answers.read() is not None:
+            pass
+        writer.close()
+    return {"wall": time.perf_counter() - start, "rows": batches * rows}

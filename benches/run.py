@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ ORDERS = "orders.parquet"
 UPLOADED = "uploaded.parquet"
 # Airstrip then decodes every download anew.
 NO_CACHE = ("--frame-cache", "0")
+COMMITS = 1000  # so many, of so many rows each
 CPU_STEP = 0.01  # of /proc/PID/stat
 
 # What the ratios have to be at least, at scale 1.
@@ -253,6 +255,56 @@ def clients(bench: Bench) -> Iterator[str]:
     yield from bench.rows(clients_case(bench), at_least=AT_ONCE)
 
 
+def tables(bench: Bench) -> Iterator[str]:
+    """Airstrip alone: its Delta tables against the same as plain Parquet, then many small commits."""
+    lineitem = bench.tables / LINEITEM
+    with bench.side("airstrip", options=NO_CACHE) as plain, bench.side("airstrip", options=NO_CACHE) as table:
+        upload(plain, lineitem)
+        upload(table, lineitem, mode="create")
+        upload(table, lineitem, mode="append")  # from here on it is a Delta table
+        rounds = [(upload(table, lineitem, mode="append"), upload(plain, lineitem)) for _ in range(bench.runs)]
+    yield row("append of lineitem", "its upload", rounds, at_least=1 / 1.15)
+    with bench.side("airstrip", options=NO_CACHE) as plain, bench.side("airstrip", options=NO_CACHE) as table:
+        upload(plain, lineitem)
+        upload(table, lineitem, mode="append")
+        rounds = [tuple(side.run("get", name=UPLOADED) for side in (table, plain)) for _ in range(bench.runs + 1)]
+    yield row("download of lineitem", "as plain Parquet", rounds[1:], at_least=1 / 1.1)
+    yield from commits(bench)
+
+
+def commits(bench: Bench) -> Iterator[str]:
+    """Batches of 1,000 rows in commits of their own, and what reading the table costs meanwhile: all of a hundred
+    commits' worth of rows, before and after the others."""
+    query = f"select count(*), sum(value), max(text) from (select * from ingested limit {COMMITS * 100})"
+    with bench.side("airstrip", options=NO_CACHE) as side:
+        side.run("ingest", name="ingested", batches=100, rows=COMMITS)
+        early = [side.run("sql", query=query) for _ in range(bench.runs)]
+        sample = side.run("ingest", name="ingested", batches=COMMITS, rows=COMMITS)
+        late = [side.run("sql", query=query) for _ in range(bench.runs)]
+    rate, synced = COMMITS / sample.wall, sync_seconds(bench.work)
+    yield f"| {COMMITS} commits of {COMMITS:,} rows | | {sample.rows:,} | {sample.wall:.3f} | | {rate:.0f} a second |" + (
+        f" {verdict(rate, at_least=50)} | {sample.cpu:.2f} | | {sample.peak:.0f} | |"
+    )
+    yield f"| fsync of a new file and its directory, here | | | {synced:.4f} | | | | | | | |"
+    yield row("reading 100,000 rows after those commits", "before them", list(zip(late, early)), at_least=1 / 1.2)
+
+
+def sync_seconds(directory: Path) -> float:
+    """What it takes to make one small file durable: a commit does so twice, for its data and for the log."""
+    times = []
+    with tempfile.TemporaryDirectory(prefix="sync-", dir=directory) as folder:
+        handle = os.open(folder, os.O_RDONLY)
+        for number in range(100):
+            start = time.perf_counter()
+            with open(Path(folder) / str(number), "wb") as file:
+                file.write(b"x" * 20_000)
+                os.fsync(file.fileno())
+            os.fsync(handle)
+            times.append(time.perf_counter() - start)
+        os.close(handle)
+    return median(times)
+
+
 def memory(bench: Bench) -> Iterator[str]:
     """The cases of the other groups once more, then what only memory is of interest in."""
     cases = [("put", upload_case(bench))]
@@ -328,6 +380,7 @@ GROUPS = {
     "sql": sql,
     "point": point,
     "clients": clients,
+    "tables": tables,
     "memory": memory,
     "growth": growth,
 }

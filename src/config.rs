@@ -192,7 +192,7 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged, as tracing-subscriber's EnvFilter reads it [default: info]
+    /// What is logged, as tracing-subscriber's EnvFilter reads it [default: info, of the Delta library warn]
     #[arg(long, env = "AIRSTRIP_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }

@@ -19,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::server::Server;
 use crate::storage::{Root, blocking};
 
+/// What is logged: of the Delta library only what is wrong, since it tells of every look at a log.
+const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
+
 /// The code of a process that a signal ended, as shells give it for SIGINT.
 const FORCED: u8 = 130;
 
@@ -28,7 +31,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         Some(path) => settings.or(read_settings(path)?),
         None => settings,
     };
-    telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or("info"))?;
+    telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
     let config = settings.resolve(usable_memory())?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()

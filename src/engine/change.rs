@@ -24,6 +24,7 @@ use super::environment::{Environment, TemporaryTables};
 use super::gather::UNGATHERED;
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
+use super::parameters::{Bound, Wanted};
 use super::query::{Planner, Query, deadline_exceeded};
 use super::running::{Activity, State};
 use super::session::Engine;
@@ -106,12 +107,13 @@ impl BatchSink for TableSink {
 }
 
 impl Engine {
-    /// Runs a statement of the kind [`Change`](super::StatementKind::Change) to its end, and says how
-    /// many rows it stored.
+    /// Runs a statement of the kind [`Change`](super::StatementKind::Change) to its end, for each row of
+    /// `bound`, and says how many rows it stored or changed.
     pub async fn change(
         &self,
         activity: Arc<Activity>,
         sql: &str,
+        bound: Option<Bound>,
         environment: &Environment,
         deadline: Instant,
     ) -> Result<u64> {
@@ -122,7 +124,8 @@ impl Engine {
             let sql = sql.to_owned();
             self.planning(deadline, async move { parse(&sql, &limits) }.boxed()).await?
         };
-        let changed = self.change_parsed(&activity, statement, environment, permit, deadline).await;
+        let values = bound.filter(|bound| bound.rows() > 0);
+        let changed = self.change_parsed(&activity, statement, values, environment, permit, deadline).await;
         activity.end(changed.as_ref().err());
         changed
     }
@@ -131,13 +134,13 @@ impl Engine {
         &self,
         activity: &Arc<Activity>,
         statement: Statement,
+        bound: Option<Bound>,
         environment: &Environment,
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
         let catalog = Arc::clone(self.catalog());
         let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
-        check_no_parameters(&statement)?;
         if let Statement::Statement(inner) = &statement
             && changes_rows(inner)
         {
@@ -146,9 +149,10 @@ impl Engine {
                 Some(sql) => parse(&sql, &self.sql)?,
                 None => statement,
             };
-            let change = Modification { statement, table, names, permit };
+            let change = Modification { statement, bound, table, names, permit };
             return self.modify(activity, change, environment, deadline).await;
         }
+        check_no_parameters(&statement, bound.as_ref())?;
         let (statement, aside) = match take_own(statement, &names)? {
             Own::AddColumns { table, columns } => {
                 let columns = self.columns(columns, environment, deadline).await?;
@@ -215,7 +219,7 @@ impl Engine {
         self.run_into(activity, query, sink, permit, deadline).await
     }
 
-    /// Changes rows of a table.
+    /// Adds rows to a table, or changes those that are there.
     async fn modify(
         &self,
         activity: &Arc<Activity>,
@@ -223,35 +227,70 @@ impl Engine {
         environment: &Environment,
         deadline: Instant,
     ) -> Result<u64> {
-        let Modification { statement, table, names, permit } = change;
-        let is_insert =
-            matches!(&statement, Statement::Statement(inner) if matches!(**inner, SqlStatement::Insert(_)));
         let mut environment = environment.clone();
         // What is stored has the types that the statement gives it.
         environment.scope.types = TypeProfile::Native;
-        let planner = self.planner(&environment, activity.token().clone())?;
+        let is_insert = matches!(&change.statement, Statement::Statement(inner) if matches!(**inner, SqlStatement::Insert(_)));
         if is_insert {
-            let plan = async move {
-                let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
-                Ok((planner.physical(vec![rows]).await?, replaces))
-            };
-            let planned = self.planning(deadline, plan.boxed());
-            let (query, replaces) = activity.unless_stopped(planned).await?;
-            let schema = Arc::clone(query.schema());
-            let sink = blocking(move || names.insertion(&table, schema, replaces)).await?;
-            return self.run_into(activity, query, sink, permit, deadline).await;
+            return self.insert(activity, change, &environment, deadline).await;
         }
+        let Modification { statement, bound, table, names, permit } = change;
         if let Some(temporary) = names.temporary(&table) {
             return Err(Error::unimplemented(format!(
                 "the rows of the temporary table {temporary} cannot be changed; make it anew with CREATE OR REPLACE \
                  TEMPORARY TABLE"
             )));
         }
+        let runs = bound.as_ref().map_or(1, Bound::rows);
+        let (mut permit, mut changed) = (Some(permit), 0);
+        for row in 0..runs {
+            let permit = match permit.take() {
+                Some(first) => first,
+                None => self.admit(activity, deadline).await?,
+            };
+            let values = bound.clone().map(|bound| (bound, row));
+            let one = Change { statement: statement.clone(), values, table: &table, names: &names, permit };
+            changed += self.change_rows(activity, one, &environment, deadline).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Adds the rows of a query to a table, with all rows of parameters in one go.
+    async fn insert(
+        &self,
+        activity: &Arc<Activity>,
+        change: Modification,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let Modification { statement, bound, table, names, permit } = change;
+        let planner = self.planner(environment, activity.token().clone())?;
+        let plan = async move {
+            let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
+            let runs = bound.as_ref().map_or(1, Bound::rows);
+            let rows = (0..runs).map(|row| with_values(&rows, bound.as_ref(), row));
+            Ok((planner.physical(rows.collect::<Result<_>>()?).await?, replaces))
+        };
+        let (query, replaces) = activity.unless_stopped(self.planning(deadline, plan.boxed())).await?;
+        let schema = Arc::clone(query.schema());
+        let sink = blocking(move || names.insertion(&table, schema, replaces)).await?;
+        self.run_into(activity, query, sink, permit, deadline).await
+    }
+
+    /// Changes rows of a table once.
+    async fn change_rows(
+        &self,
+        activity: &Arc<Activity>,
+        change: Change<'_>,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let Change { statement, values, table, names, permit } = change;
         // Before the dataset is touched: a statement that is wrong changes nothing about it.
-        let checked = statement.clone();
+        let (planner, checked) = (self.planner(environment, activity.token().clone())?, statement.clone());
         let check = async move { planner.logical(checked).await.map(|_| ()) };
         activity.unless_stopped(self.planning(deadline, check.boxed())).await?;
-        let (dataset, name) = (names.find(&table)?, names.resolve(&table)?);
+        let (dataset, name) = (names.find(table)?, names.resolve(table)?);
         let catalog = Arc::clone(&names.catalog);
         let log = {
             let (catalog, dataset) = (Arc::clone(&catalog), dataset.clone());
@@ -259,23 +298,25 @@ impl Engine {
         };
         let turn = timeout_at(deadline, activity.unless_stopped(async { Ok(log.changing().await) }));
         let turn = turn.await.map_err(|_| deadline_exceeded())??;
-        let mut change = {
+        let mut rows = {
             let catalog = Arc::clone(&catalog);
             blocking(move || RowChange::begin(catalog, dataset, log, Operation::Update(None))).await?
         };
-        let planner = self.planner(&environment, activity.token().clone())?;
-        let snapshot = Arc::clone(change.snapshot());
+        let planner = self.planner(environment, activity.token().clone())?;
+        let snapshot = Arc::clone(rows.snapshot());
         let plan = async move {
             planner.datasets().fix(name, Arc::clone(&snapshot));
             let located = provider_as_source(catalog.located_table(snapshot));
             let Changing { query, shape, operation } =
                 Changing::of(planner.logical(statement).await?, &located)?;
+            let (bound, row) = values.map_or((None, 0), |(bound, row)| (Some(bound), row));
+            let query = with_values(&query, bound.as_ref(), row)?;
             Ok((planner.physical(vec![query]).await?, shape, operation))
         };
         let planned = self.planning(deadline, plan.boxed());
         let (query, shape, operation) = activity.unless_stopped(planned).await?;
-        change.describe(operation);
-        let sink = TableSink::Change(Box::new(ChangeSink::new(change, shape, turn)));
+        rows.describe(operation);
+        let sink = TableSink::Change(Box::new(ChangeSink::new(rows, shape, turn)));
         self.run_into(activity, query, sink, permit, deadline).await
     }
 
@@ -342,12 +383,35 @@ impl Engine {
 /// A statement that changes rows, and what it takes to run it.
 struct Modification {
     statement: Statement,
+    bound: Option<Bound>,
     table: TableReference,
     names: Names,
     permit: Permit,
 }
 
-fn changes_rows(statement: &SqlStatement) -> bool {
+/// One run of a statement that changes rows that are there.
+struct Change<'a> {
+    statement: Statement,
+    /// Values of its parameters: a row of those that were bound.
+    values: Option<(Bound, usize)>,
+    table: &'a TableReference,
+    names: &'a Names,
+    permit: Permit,
+}
+
+/// A plan with the values of a bound row in the place of its parameters.
+fn with_values(plan: &LogicalPlan, bound: Option<&Bound>, row: usize) -> Result<LogicalPlan> {
+    let wanted = Wanted::of(plan)?;
+    match bound {
+        Some(bound) => Ok(plan.clone().with_param_values(wanted.values(bound, row)?)?),
+        None if wanted.is_empty() => Ok(plan.clone()),
+        None => Err(Error::invalid(
+            "the SQL has parameters without values; prepare it, bind their values, then run it",
+        )),
+    }
+}
+
+pub(super) fn changes_rows(statement: &SqlStatement) -> bool {
     use SqlStatement::{Delete, Insert, Merge, Update};
     matches!(statement, Insert(_) | Update(_) | Delete(_) | Merge(_))
 }

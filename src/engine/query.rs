@@ -12,7 +12,7 @@ use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::admission::Permit;
+use super::change::changes_rows;
 use super::columns::StoredColumns;
 use super::environment::Environment;
 use super::gate;
@@ -264,6 +265,9 @@ impl Planner {
                 let statement = parse(sql, &self.limits)?;
                 let kind = kind(&statement)?;
                 if kind != StatementKind::Query {
+                    if let Some(parameters) = self.changed_parameters(&statement).await? {
+                        return Ok(Prepared { kind, parameters, result: None });
+                    }
                     let fields = parameters(&statement).into_iter();
                     let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
                     let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -287,6 +291,21 @@ impl Planner {
         };
         let result = Some(Arc::clone(query.output.schema()));
         Ok(Prepared { kind: StatementKind::Query, parameters, result })
+    }
+
+    /// The parameters of a statement that changes rows, with the types that its table gives them; `None` for
+    /// other statements, and for MERGE, whose plan does not show them.
+    async fn changed_parameters(&self, statement: &Statement) -> Result<Option<SchemaRef>> {
+        let Statement::Statement(inner) = statement else { return Ok(None) };
+        if !changes_rows(inner) || parameters(statement).is_empty() {
+            return Ok(None);
+        }
+        match self.logical(statement.clone()).await? {
+            LogicalPlan::Dml(dml) if !matches!(dml.op, WriteOp::MergeInto(_)) => {
+                Ok(Some(Arc::new(Wanted::of(&dml.input)?.schema())))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The plan before its parameters have values.

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{SqlLimits, check_relations, tokenize};
+use super::parameters::Bound;
 use super::session::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -105,13 +106,14 @@ fn located(error: Error, sql: &str) -> Error {
     Error::invalid(format!("{} at Line: {line}, Column: {column}", error.message())).with_source(error)
 }
 
-/// Fails if `statement` has parameters.
-pub(super) fn check_no_parameters(statement: &Statement) -> Result<()> {
-    if parameters(statement).is_empty() {
+/// Fails if `statement` has parameters, or is given values for any.
+pub(super) fn check_no_parameters(statement: &Statement, bound: Option<&Bound>) -> Result<()> {
+    if parameters(statement).is_empty() && bound.is_none() {
         return Ok(());
     }
     Err(Error::unimplemented(
-        "statements that change something take no parameters; write the values into the SQL",
+        "of statements that change something only INSERT, UPDATE, DELETE and MERGE take parameters; write the \
+         values into the SQL",
     ))
 }
 

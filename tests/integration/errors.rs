@@ -36,9 +36,9 @@ async fn an_upload_may_insist() {
         "dataset t exists",
     );
     assert_error(
-        put_with(&server, "t", &[("x-airstrip-mode", "append")]).await,
+        put_with(&server, "t", &[("x-airstrip-mode", "upsert")]).await,
         Code::InvalidArgument,
-        "append",
+        "upsert",
     );
 
     let version = act(&mut client, "describe_dataset", "t").await.unwrap()["version"].clone();
@@ -130,14 +130,14 @@ async fn damage_in_the_middle_ends_the_stream_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_delta_table_is_refused_by_name_and_not_misread() {
+async fn a_delta_table_without_its_log_is_damaged_and_not_misread() {
     let server = Server::start();
     let mut client = server.client().await;
     put(&mut client, "part", vec![batch(1, 3)]).await.unwrap();
     let table = server.root().join("events");
     std::fs::create_dir_all(table.join("_delta_log")).unwrap();
     std::fs::rename(server.root().join("part.parquet"), table.join("part-0.parquet")).unwrap();
-    assert_error(get(&mut client, "events").await, Code::Unimplemented, "Delta");
-    assert_error(put(&mut client, "events", vec![batch(1, 1)]).await, Code::Unimplemented, "Delta");
+    assert_error(get(&mut client, "events").await, Code::DataLoss, "Delta");
+    assert_error(put(&mut client, "events", vec![batch(1, 1)]).await, Code::DataLoss, "Delta");
     assert!(table.join("part-0.parquet").exists());
 }

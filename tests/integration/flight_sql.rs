@@ -137,7 +137,10 @@ async fn changes_run_once_by_either_route_and_replay_their_count() {
     let rows = query(&mut client, "select * from d").await.unwrap();
     assert_eq!(rows.schema().field(2).data_type(), &DataType::Decimal128(10, 2));
     assert!(!rows.schema().field(0).is_nullable());
-    refused(update(&mut client, "insert into d values (1, 'x', 1)").await, "change rows");
+    assert_eq!(update(&mut client, "insert into d values (1, 'x', 1), (2, 'y', null)").await.unwrap(), 2);
+    assert_eq!(update(&mut client, "update d set price = 2 where id = 2").await.unwrap(), 1);
+    assert_eq!(update(&mut client, "delete from d where price = 1").await.unwrap(), 1);
+    assert_eq!(number(&query(&mut client, "select sum(id) from d where price = 2").await.unwrap()), 2);
     refused(update(&mut client, "create table e (id bigint primary key)").await, "not supported");
     refused(update(&mut client, "select 1").await, "is a query");
 }
@@ -321,7 +324,8 @@ async fn ingest_creates_replaces_and_says_why_not() {
     let mut client = sql(&server).await;
     assert_eq!(send(&mut client, ingest("t", Create, Fail), vec![batch(1, 5)]).await.unwrap(), 5);
     refused(send(&mut client, ingest("t", Create, Fail), vec![batch(2, 6)]).await, "exists");
-    refused(send(&mut client, ingest("t", MustExist, Append), vec![batch(2, 6)]).await, "appended");
+    assert_eq!(send(&mut client, ingest("t", MustExist, Append), vec![batch(2, 6)]).await.unwrap(), 6);
+    assert_eq!(number(&query(&mut client, "select count(*) from t").await.unwrap()), 11);
     refused(
         send(&mut client, ingest("u", MustExist, Append), vec![batch(2, 6)]).await,
         "there is no table u",
@@ -334,8 +338,11 @@ async fn ingest_creates_replaces_and_says_why_not() {
     // A temporary table is its connection's own, hides a dataset, and leaves nothing behind.
     let temporary = CommandStatementIngest { temporary: true, ..ingest("t", Create, Fail) };
     send(&mut client, temporary.clone(), vec![batch(3, 2)]).await.unwrap();
-    refused(send(&mut client, temporary, vec![batch(3, 2)]).await, "exists");
+    refused(send(&mut client, temporary.clone(), vec![batch(3, 2)]).await, "exists");
     assert_eq!(number(&query(&mut client, "select count(*) from t").await.unwrap()), 2);
+    let more = CommandStatementIngest { temporary: true, ..ingest("t", Create, Append) };
+    assert_eq!(send(&mut client, more, vec![batch(4, 3)]).await.unwrap(), 3);
+    assert_eq!(number(&query(&mut client, "select count(*) from t").await.unwrap()), 5);
     let mut other = sql(&server).await;
     assert_eq!(number(&query(&mut other, "select count(*) from t").await.unwrap()), 6);
     update(&mut client, "drop table t").await.unwrap();

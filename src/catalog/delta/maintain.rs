@@ -154,6 +154,8 @@ impl Catalog {
     ) -> Result<Vacuumed> {
         self.root.check_writable()?;
         let log = self.log_of(dataset)?;
+        // Files lie in the table's directory for a moment before a commit names them: not while this looks.
+        let _lock = self.lock(dataset);
         let files = log.vacuum(retention, dry_run).map_err(|error| about(dataset, &error))?;
         Ok(Vacuumed { files })
     }

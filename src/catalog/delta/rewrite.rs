@@ -110,16 +110,19 @@ impl RowChange {
             self.keep_others(file, &rows)?;
             removed.extend(files.get(file).cloned());
         }
-        self.publish(removed)
+        self.publish(removed, None)
     }
 
-    /// Replaces whole files by others with the same rows.
-    fn publish(self, remove: Vec<DataFile>) -> Result<()> {
+    /// Replaces whole files by others. `modified` is when those count as written, where it is not now.
+    fn publish(self, remove: Vec<DataFile>, modified: Option<i64>) -> Result<()> {
         let Self { catalog, dataset, log, version, operation, writer, .. } = self;
         let partitions = writer.partition_columns().to_vec();
         let finished = writer.finish()?;
         let lock = catalog.lock(&dataset);
-        let add = place_all(finished, &partitions, &log)?;
+        let mut add = place_all(finished, &partitions, &log)?;
+        if let Some(modified) = modified {
+            add.iter_mut().for_each(|file| file.modified = modified);
+        }
         let changes = Changes { operation, remove, ..Changes::append(add, None) };
         log.commit(&version, &changes)?;
         drop(lock);
@@ -166,8 +169,10 @@ impl RowChange {
             self.copy(*file, |_, batch| Ok(batch.clone()))?;
         }
         let all = self.version.files();
-        let removed = files.iter().filter_map(|file| all.get(*file).cloned()).collect();
-        self.publish(removed)
+        let removed: Vec<DataFile> = files.iter().filter_map(|file| all.get(*file).cloned()).collect();
+        // Files are read in the order of these times: rows that came later than the newest of these stay later.
+        let newest = removed.iter().map(|file| file.modified).max();
+        self.publish(removed, newest)
     }
 
     /// Writes rows that have the columns of the dataset's schema, where partition columns come last, in the

@@ -45,6 +45,7 @@ pub struct StatementsOptions {
 pub(in crate::server) struct Statement {
     pub(super) source: Source,
     kind: StatementKind,
+    takes_values: bool,
     bound: Mutex<Option<Bound>>,
     owner: Option<SessionKey>,
 }
@@ -126,7 +127,9 @@ impl Handler {
         let Prepared { kind, parameters, result } =
             self.engine.prepare(&source, &environment, deadline).await?;
         let owner = client.owner().cloned();
-        let handle = self.statements.add(Statement { source, kind, bound: Mutex::default(), owner });
+        let takes_values = !parameters.fields().is_empty();
+        let handle =
+            self.statements.add(Statement { source, kind, takes_values, bound: Mutex::default(), owner });
         let encoded = |schema: &Schema| Bytes::from(ipc_schema(schema));
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.into(),
@@ -159,8 +162,11 @@ impl Handler {
         // What takes no parameters is run at once: some clients wait for the answer before they end
         // their stream.
         let bound = match statement.kind {
-            StatementKind::Query => received(receiver).await?.or_else(|| statement.bound()),
-            StatementKind::Change | StatementKind::Setting => None,
+            StatementKind::Change if !statement.takes_values => None,
+            StatementKind::Setting => None,
+            StatementKind::Query | StatementKind::Change => {
+                received(receiver).await?.or_else(|| statement.bound())
+            }
         };
         let Source::Sql(sql) = &statement.source else {
             return Err(Error::invalid(

@@ -76,11 +76,11 @@ impl Handler {
         rpc: &Rpc,
     ) -> Result<i64> {
         rpc.about(sql);
-        let has_values = bound.is_some_and(|bound| bound.rows() > 0);
+        let has_values = bound.as_ref().is_some_and(|bound| bound.rows() > 0);
         match self.engine.kind(sql).await? {
-            StatementKind::Change | StatementKind::Setting if has_values => Err(Error::unimplemented(
-                "statements that change something take no parameters; write the values into the SQL",
-            )),
+            StatementKind::Setting if has_values => {
+                Err(Error::unimplemented("SET takes no parameters; write the value into the SQL"))
+            }
             StatementKind::Query => {
                 Err(Error::invalid("the statement is a query, not an update; ask for its FlightInfo instead"))
             }
@@ -96,7 +96,7 @@ impl Handler {
                 let activity = Arc::new(self.engine.begin(rpc.id(), &client.user, sql)?);
                 let environment = self.sessions.lasting_environment(client);
                 let deadline = rpc.deadline(self.options.query_timeout);
-                let rows = self.engine.change(activity, sql, &environment, deadline).await?;
+                let rows = self.engine.change(activity, sql, bound, &environment, deadline).await?;
                 rpc.count_rows(rows);
                 Ok(i64::try_from(rows).unwrap_or(i64::MAX))
             }

@@ -105,6 +105,11 @@ impl DeltaLog {
         let mut checked = read.number();
         for _ in 0..ATTEMPTS {
             let latest = self.latest()?;
+            if latest.table_id() != read.table_id() {
+                return Err(Error::precondition(
+                    "the table was dropped and made anew meanwhile; nothing was changed, try again",
+                ));
+            }
             if !reads_rows(&changes.operation) && changes.remove.is_empty() && latest.has_shape_of(read) {
                 // Nothing that came between can matter to rows that are only added.
                 checked = latest.number();
@@ -135,8 +140,14 @@ impl DeltaLog {
     /// The state after our commit, which is durable whatever happens here.
     fn after_commit(&self, before: &DeltaVersion, number: u64) -> Result<DeltaVersion> {
         let mut state = before.state.as_ref().clone();
-        self.load(state.update(self.store.as_ref(), Some(number)), Ok)?;
-        self.committed(state)
+        match self.load(state.update(self.store.as_ref(), Some(number)), Ok) {
+            Ok(()) => self.committed(state),
+            Err(error) => {
+                tracing::warn!(%error, "a Delta table is read anew after a commit");
+                self.forget();
+                self.at(number)
+            }
+        }
     }
 
     /// Fails if the commit of `number` changed what `changes` builds on.
@@ -195,11 +206,20 @@ impl DeltaLog {
         )))
     }
 
-    /// Writes a checkpoint if `number` is a version that gets one.
+    /// The version of the last checkpoint, as far as the table tells.
+    fn last_checkpoint(&self) -> Option<u64> {
+        let text = self.area().dir().read(Path::new(LOG_DIR).join("_last_checkpoint")).ok()?;
+        let hint: Value = serde_json::from_slice(&text).ok()?;
+        hint.get("version")?.as_u64()
+    }
+
+    /// Writes a checkpoint if it is time for one.
     pub fn checkpoint(&self, version: &DeltaVersion) -> Result<bool> {
         let interval = version.properties().get("delta.checkpointInterval");
         let interval = interval.and_then(|text| text.parse().ok()).unwrap_or(CHECKPOINT_INTERVAL);
-        if !(version.number() + 1).is_multiple_of(interval.max(1)) {
+        // Counted from the last one: a look at the table can come several commits late.
+        let next = self.last_checkpoint().map_or(0, |last| last + 1) + interval.max(1);
+        if version.number() + 1 < next {
             return Ok(false);
         }
         let table = self.table()?;

@@ -259,6 +259,11 @@ impl DeltaLog {
         Ok(version)
     }
 
+    /// Makes the next look at the table start anew.
+    pub(super) fn forget(&self) {
+        *self.known() = None;
+    }
+
     /// A handle for the library's own operations, at the newest version.
     pub(super) fn table(&self) -> Result<DeltaTable> {
         let version = self.latest()?;

@@ -239,14 +239,30 @@ def test_executemany_runs_changes_and_refuses_queries(connection, name):
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["execute", "executemany"])
-def test_changes_take_no_parameters(connection, name, many):
-    with connection.cursor() as cursor, fails("NOT_IMPLEMENTED", "take no parameters"):
+def test_changes_of_names_take_no_parameters(connection, name, many):
+    with connection.cursor() as cursor, fails("NOT_IMPLEMENTED", "take parameters"):
         if many:
             cursor.executemany(f"create table {name} as select ? as n", [(1,)])
         else:
             cursor.execute(f"create table {name} as select ? as n", (1,))
     with fails("NOT_FOUND"):
         rows(connection, f"select * from {name}")
+
+
+def test_changes_of_rows_take_parameters(connection, name):
+    run(connection, f"create table {name} (n int, s varchar, d date)")
+    with connection.cursor() as cursor:
+        cursor.executemany(f"insert into {name} values (?, ?, ?)", [(i, f"row {i}", dt.date(2026, 1, i)) for i in range(1, 6)])
+        assert cursor.rowcount == 5
+        cursor.execute(f"update {name} set s = ? where n = ?", ("changed", 2))
+        assert cursor.rowcount == 1
+        cursor.executemany(f"delete from {name} where n = ?", [(1,), (3,), (77,)])
+        assert cursor.rowcount == 2
+    assert rows(connection, f"select n, s, d from {name} order by n") == [
+        (2, "changed", dt.date(2026, 1, 2)),
+        (4, "row 4", dt.date(2026, 1, 4)),
+        (5, "row 5", dt.date(2026, 1, 5)),
+    ]
 
 
 def test_binding_by_name_is_not_in_the_driver(connection):

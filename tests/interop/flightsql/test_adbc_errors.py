@@ -26,7 +26,7 @@ KINDS = {
     "a cast that fails": ("select cast('x' as int)", dbapi.ProgrammingError, "INVALID_ARGUMENT", "'x'"),
     "a division by zero": ("select 1 / (id - 1) from people", dbapi.ProgrammingError, "INVALID_ARGUMENT", "(?i)zero"),
     "exists": ("create table people as select 1 as n", dbapi.ProgrammingError, "ALREADY_EXISTS", "people exists"),
-    "not supported": ("delete from people", dbapi.NotSupportedError, "NOT_IMPLEMENTED", "CREATE OR REPLACE"),
+    "not supported": ("alter table people drop column id", dbapi.NotSupportedError, "NOT_IMPLEMENTED", "CREATE OR REPLACE"),
     "precondition": ("drop schema public", dbapi.OperationalError, "UNKNOWN", "FailedPrecondition"),
     "Parquet cannot hold it": (
         "create table t as select interval '1 day' as length",

@@ -37,11 +37,10 @@ def test_create_append(connection, name):
 
 
 @pytest.mark.parametrize("mode", ["append", "create_append"])
-def test_nothing_is_appended_to_a_table_that_is_there(connection, name, mode):
+def test_rows_are_appended_to_a_table_that_is_there(connection, name, mode):
     ingest(connection, name, DATA)
-    with fails("NOT_IMPLEMENTED", "cannot be appended.*replace"):
-        ingest(connection, name, DATA, mode=mode)
-    assert table(connection, f"select * from {name}").equals(DATA)
+    assert ingest(connection, name, DATA, mode=mode) == 3
+    assert table(connection, f"select * from {name}").equals(pa.concat_tables([DATA, DATA]))
 
 
 def test_append_to_what_is_missing(connection, name):
@@ -136,8 +135,8 @@ class TestTemporary:
         ingest(connection, name, DATA, temporary=True)
         with fails("ALREADY_EXISTS", name):
             ingest(connection, name, DATA, temporary=True)
-        with fails("NOT_IMPLEMENTED", "appended"):
-            ingest(connection, name, DATA, mode="append", temporary=True)
+        assert ingest(connection, name, DATA, mode="append", temporary=True) == 3
+        assert rows(connection, f"select count(*) from {name}") == [(6,)]
         assert ingest(connection, name, OTHER, mode="replace", temporary=True) == 1
         assert table(connection, f"select * from {name}").equals(OTHER)
         run(connection, f"drop table {name}")

@@ -97,8 +97,8 @@ def test_if_the_table_exists(connection, name):
     frame.write_database(name, connection)
     with fails("ALREADY_EXISTS", name):
         frame.write_database(name, connection)
-    with fails("NOT_IMPLEMENTED", "appended"):
-        frame.write_database(name, connection, if_table_exists="append")
+    assert frame.write_database(name, connection, if_table_exists="append") == 1
+    assert rows(connection, f"select n from {name}") == [(1,), (1,)]
     assert pl.DataFrame({"n": [7]}).write_database(name, connection, if_table_exists="replace") == 1
     assert rows(connection, f"select * from {name}") == [(7,)]
 

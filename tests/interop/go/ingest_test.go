@@ -57,11 +57,14 @@ func TestIngestModes(t *testing.T) {
 
 	_, err = ingest(t, client, into(create), `[{"n": 0}]`)
 	fails(t, err, codes.AlreadyExists, "ingested")
-	_, err = ingest(t, client, into(appendTo), `[{"n": 0}]`)
-	fails(t, err, codes.Unimplemented, "append")
-	_, err = ingest(t, client, into(createAppend), `[{"n": 0}]`)
-	fails(t, err, codes.Unimplemented, "append")
-	equal(t, "rows", query(t, ctx, client, "select * from ingested").rows(), 3)
+	for _, mode := range []*flightsql.TableDefinitionOptions{appendTo, createAppend} {
+		rows, err = ingest(t, client, into(mode), `[{"n": 0}]`)
+		must(t, err)
+		equal(t, "rows", rows, 1)
+	}
+	stored = query(t, ctx, client, "select * from ingested")
+	equal(t, "rows", stored.rows(), 5)
+	sameSchema(t, stored.schema, ingested)
 
 	rows, err = ingest(t, client, into(replace), `[{"n": 9, "s": "new"}]`)
 	must(t, err)

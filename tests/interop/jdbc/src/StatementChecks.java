@@ -89,7 +89,9 @@ final class StatementChecks {
             check.fails("a missing column", SQLException.class, () -> Check.query(connection, "select nothing from nation"), "nothing");
             check.fails("a missing schema", SQLException.class, () -> Check.query(connection, "select * from no.table_"), "no.table_");
             check.fails("INSERT", SQLException.class, () -> Check.update(connection, "insert into nation values (1)"),
-                    "Airstrip does not run statements that change rows");
+                    "expected 4");
+            check.fails("COPY", SQLException.class, () -> Check.update(connection, "copy nation to 'x'"),
+                    "Airstrip does not run COPY");
             check.fails("two statements", SQLException.class, () -> Check.query(connection, "select 1; select 2"), "holds 2");
             check.fails("none", SQLException.class, () -> Check.query(connection, ""), "no statement");
             check.fails("while it runs", SQLException.class,
