@@ -9,7 +9,7 @@
 //! | [`server`] | gRPC, the only place that knows tonic | all below |
 //! | [`engine`] | SQL: gates, planning, running, output types | all below |
 //! | [`catalog`] | names, datasets, snapshots, their lifecycle | storage |
-//! | [`storage`] | files: the root, footers, reading, staging, publishing | |
+//! | [`storage`] | files: the root, footers, reading, staging, publishing; the logs of Delta tables | |
 //! | [`error`] | the error type | |
 //! | [`proto`] | the messages of `proto/`, generated | |
 //!
@@ -34,6 +34,16 @@
 //!       ─▶ true end? ─▶ fsync ─▶ read back ─▶ lock name
 //!       ─▶ version still right? ─▶ rename ─▶ fsync directory ─▶ OK
 //! ```
+//!
+//! # The life of a change
+//!
+//! ```text
+//! UPDATE ─▶ the table's turn ─▶ a version, its files held ─▶ query: which rows (file, place), what they become
+//!        ─▶ staged files: new rows, and those of touched files that stay ─▶ fsync
+//!        ─▶ lock name ─▶ into the table's folder, fsync ─▶ no conflict since? ─▶ one entry in the log, fsync ─▶ OK
+//! ```
+//!
+//! An append is the same without a query and without a turn. What lies in the folder and is in no entry is litter.
 //!
 //! # What must not happen
 //!

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::name::DatasetRef;
 use crate::error::{Error, Result};
-use crate::storage::{FileStat, Footer, HeldFile, ipc_schema};
+use crate::storage::{DeletedRows, FileStat, Footer, HeldFile, ipc_schema};
 
 /// What a dataset is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,16 @@ pub struct PartFile {
     pub footer: Arc<Footer>,
     /// Its values for the dataset's partition columns.
     pub partition_values: Vec<ScalarValue>,
+    /// Rows of it that a Delta table has deleted without taking them out of the file.
+    pub deleted: Option<Arc<DeletedRows>>,
+}
+
+impl PartFile {
+    /// Rows, without those that are deleted.
+    pub fn rows(&self) -> u64 {
+        let deleted = self.deleted.as_ref().map_or(0, |deleted| deleted.rows.len());
+        self.footer.rows().saturating_sub(deleted)
+    }
 }
 
 /// What a dataset holds, read off its files' footers.
@@ -246,7 +256,12 @@ impl Dataset {
 
     /// Rows, exactly.
     pub fn rows(&self) -> u64 {
-        self.parts.iter().map(|part| part.footer.rows()).sum()
+        self.parts.iter().map(PartFile::rows).sum()
+    }
+
+    /// Whether rows of some files are deleted.
+    pub fn has_deletions(&self) -> bool {
+        self.parts.iter().any(|part| part.deleted.is_some())
     }
 
     /// Bytes on disk.

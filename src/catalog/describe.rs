@@ -29,7 +29,12 @@ pub struct ColumnStats {
 impl PartFile {
     /// The statistics that this file's footer holds for the columns of `schema`.
     pub(super) fn statistics(&self, schema: &SchemaRef) -> Result<Statistics> {
-        statistics_of(&self.footer, &self.path, schema)
+        let statistics = statistics_of(&self.footer, &self.path, schema)?;
+        if self.deleted.is_none() {
+            return Ok(statistics);
+        }
+        let rows = Precision::Exact(usize::try_from(self.rows()).unwrap_or(usize::MAX));
+        Ok(statistics.to_inexact().with_num_rows(rows))
     }
 }
 
@@ -95,7 +100,7 @@ impl Dataset {
     }
 
     fn partition_stats(&self, index: usize) -> ColumnStats {
-        let values = || self.parts.iter().map(|part| (&part.partition_values[index], part.footer.rows()));
+        let values = || self.parts.iter().map(|part| (&part.partition_values[index], part.rows()));
         let present = || values().filter(|(value, _)| !value.is_null()).map(|(value, _)| value);
         let pick = |better: std::cmp::Ordering| {
             present().fold(None, |best: Option<&ScalarValue>, value| match best {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::file::metadata::RowGroupMetaData;
 use sha2::{Digest, Sha256};
 
 use super::dataset::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::storage::{
-    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, slices, to_logical, without_views,
+    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, first_row, slices, to_logical,
+    without_views,
 };
 
 /// All row groups.
@@ -136,8 +136,11 @@ impl RawScan {
         &self.schema
     }
 
-    /// Rows, exactly.
+    /// Rows, exactly; of some row groups at most so many, where rows of their files are deleted.
     pub fn rows(&self) -> u64 {
+        if self.row_groups == ALL {
+            return self.snapshot.dataset.rows().min(self.limit);
+        }
         let groups = self.snapshot.dataset.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
         let read = (0..).zip(groups).filter(|(group, _)| self.row_groups.contains(group));
         let rows: i64 = read.map(|(_, group)| group.num_rows()).sum();
@@ -172,7 +175,8 @@ impl RawScan {
         let file = file.ok_or_else(|| Error::internal("a piece of another dataset"))?;
         let footer = &self.snapshot.dataset.parts[piece.part].footer;
         let projection = self.projection(piece.part);
-        let scan = SliceScan::open(file, footer, &projection, &piece.slice, batch_bytes)?;
+        let deleted = self.snapshot.dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.rows);
+        let scan = SliceScan::open(file, footer, &projection, &piece.slice, deleted, batch_bytes)?;
         // A batch holds the columns that are read, in the file's order.
         let place =
             |place: Option<usize>| place.and_then(|place| projection.columns.binary_search(&place).ok());
@@ -180,11 +184,13 @@ impl RawScan {
         Ok(PieceScan { raw: Arc::clone(self), part: piece.part, places, scan })
     }
 
-    /// The place of a piece's first row in its file.
-    pub(super) fn first_row(&self, piece: &Piece) -> u64 {
-        let groups = self.snapshot.dataset.parts[piece.part].footer.metadata.row_groups();
-        let before: i64 = groups[..piece.slice.row_group].iter().map(RowGroupMetaData::num_rows).sum();
-        u64::try_from(before).unwrap_or(0) + piece.slice.rows.start as u64
+    /// The places in its file of the rows that a piece gives.
+    pub(super) fn places_of_rows(&self, piece: &Piece) -> Vec<u64> {
+        let part = &self.snapshot.dataset.parts[piece.part];
+        let first = first_row(&part.footer, piece.slice.row_group);
+        let all = first + piece.slice.rows.start as u64..first + piece.slice.rows.end as u64;
+        let deleted = part.deleted.as_ref();
+        all.filter(|row| !deleted.is_some_and(|deleted| deleted.rows.contains(*row))).collect()
     }
 
     /// The state of the file that a piece is read from.
@@ -198,7 +204,8 @@ impl RawScan {
         let stored = self.places(piece.part);
         let values = &dataset.parts[piece.part].partition_values;
         let text = format!("{stored:?} {values:?} {:?} {:?}", self.schema.fields(), self.decoded.fields());
-        let columns = format!("{:?} {:?}", self.columns, dataset.partition_fields);
+        let deleted = dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.id);
+        let columns = format!("{:?} {:?} {deleted:?}", self.columns, dataset.partition_fields);
         Sha256::digest(format!("{text} {columns}").as_bytes()).into()
     }
 

@@ -181,7 +181,13 @@ impl Catalog {
             let mut parts = Vec::with_capacity(paths.len());
             for ((path, opened), values) in paths.into_iter().zip(opened).zip(partitions.values) {
                 let (file, footer) = opened?;
-                parts.push(PartFile { path, stat: *file.stat(), footer, partition_values: values });
+                parts.push(PartFile {
+                    path,
+                    stat: *file.stat(),
+                    footer,
+                    partition_values: values,
+                    deleted: None,
+                });
                 files.push(file);
             }
             let dataset = assemble(dataset, &located, partitions.fields, parts)?;
@@ -361,7 +367,7 @@ impl Catalog {
         let footers = parallel_map(&paths, |path| self.footers.at(located.area, path));
         let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
             let (stat, footer) = read?;
-            Ok(PartFile { path, stat, footer, partition_values: values })
+            Ok(PartFile { path, stat, footer, partition_values: values, deleted: None })
         });
         let parts = parts.collect::<Result<_>>()?;
         located.check_same(dataset, before)?;

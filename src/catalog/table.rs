@@ -12,6 +12,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, ParquetFileMetrics, ParquetFileReaderFactory, ParquetSource,
 };
@@ -37,7 +38,7 @@ use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
-use crate::storage::{FooterCache, HeldFile, blocking, storable};
+use crate::storage::{FooterCache, HeldFile, blocking, remaining, storable};
 
 /// A snapshot as a table.
 #[derive(Debug)]
@@ -165,6 +166,10 @@ impl SnapshotTable {
             .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
             .with_arrow_schema(storable(&part.footer.schema).into())
             .with_extension(held.clone());
+        if let Some(deleted) = &part.deleted {
+            file =
+                file.with_extension(ParquetRowSelection::new(remaining(part.footer.rows(), &deleted.rows)));
+        }
         file.statistics = Some(Arc::new(self.with_partitions(statistics, part)));
         file.object_meta.last_modified = part.stat.modified().into();
         Ok(file)

@@ -220,7 +220,13 @@ impl TemporaryUpload {
         let held = self.staged.hold()?;
         let footer = self.catalog.footers.of(&held)?;
         let path = held.path().to_owned();
-        let part = PartFile { path: path.clone(), stat: *held.stat(), footer, partition_values: Vec::new() };
+        let part = PartFile {
+            path: path.clone(),
+            stat: *held.stat(),
+            footer,
+            partition_values: Vec::new(),
+            deleted: None,
+        };
         let dataset = Dataset::assemble(self.name, (Kind::File, &path), None, Vec::new(), vec![part])?;
         Ok((Snapshot { dataset, files: vec![held] }, rows))
     }

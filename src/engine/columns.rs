@@ -40,21 +40,22 @@ impl StoredColumns {
                 else {
                     return None;
                 };
-                Some(inner.limited(fetch))
+                inner.limited(fetch)
             }
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() => {
                 let provider = source_as_provider(&scan.source).ok()?;
                 let snapshot = snapshot_of(provider.as_ref() as &dyn Any)?;
                 let all = || (0..snapshot.dataset.schema.fields().len()).collect();
                 let columns = scan.projection.clone().unwrap_or_else(all);
-                Some(Self { snapshot, columns, limit: None }.limited(scan.fetch))
+                Self { snapshot, columns, limit: None }.limited(scan.fetch)
             }
             _ => None,
         }
     }
 
-    fn limited(self, fetch: Option<usize>) -> Self {
+    /// `None` where the first so many rows are not to be told without reading them.
+    fn limited(self, fetch: Option<usize>) -> Option<Self> {
         let limit = self.limit.into_iter().chain(fetch).min();
-        Self { limit, ..self }
+        (limit.is_none() || !self.snapshot.dataset.has_deletions()).then_some(Self { limit, ..self })
     }
 }

@@ -23,14 +23,14 @@ mod types;
 
 pub use area::Area;
 pub use delta::{
-    Changes, CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, NewFile, Operation, Transaction,
-    delta_types, file_stats, first_entry, first_entry_path, to_logical, to_stored,
+    Changes, CommitSummary, DataFile, DeletedRows, DeltaLog, DeltaRuntime, DeltaVersion, NewFile, Operation,
+    Transaction, delta_types, file_stats, first_entry, first_entry_path, to_logical, to_stored,
 };
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
-pub use scan::{Projection, RowGroupSlice, SliceScan, slices};
+pub use scan::{Projection, RowGroupSlice, SliceScan, first_row, remaining, slices};
 pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
 pub use types::{batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};

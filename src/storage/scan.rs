@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type;
 use parquet::file::metadata::RowGroupMetaData;
+use roaring::RoaringTreemap;
 
 use super::file::HeldFile;
 use super::footer::Footer;
@@ -137,6 +138,7 @@ impl SliceScan {
         footer: &Footer,
         projection: &Projection,
         slice: &RowGroupSlice,
+        deleted: Option<&RoaringTreemap>,
         batch_bytes: u64,
     ) -> Result<Self> {
         let build = || {
@@ -150,7 +152,11 @@ impl SliceScan {
                 .with_projection(projection.mask(footer))
                 .with_batch_size(batch_rows(slice, batch_bytes));
             let group_rows = footer.metadata.row_group(slice.row_group).num_rows();
-            match selection(slice, group_rows) {
+            let chosen = match deleted {
+                Some(deleted) => Some(remaining_of(slice, first_row(footer, slice.row_group), deleted)),
+                None => selection(slice, group_rows),
+            };
+            match chosen {
                 Some(selection) => builder.with_row_selection(selection).build(),
                 None => builder.build(),
             }
@@ -170,6 +176,39 @@ impl SliceScan {
         };
         batch.map(Some).map_err(|error| scan_error(&self.file, error))
     }
+}
+
+/// The place of a row group's first row in its file.
+pub fn first_row(footer: &Footer, row_group: usize) -> u64 {
+    let before: i64 = footer.metadata.row_groups()[..row_group].iter().map(RowGroupMetaData::num_rows).sum();
+    u64::try_from(before).unwrap_or(0)
+}
+
+/// The selection of the rows of a slice that are not deleted; `first` is the place of its row group.
+fn remaining_of(slice: &RowGroupSlice, first: u64, deleted: &RoaringTreemap) -> RowSelection {
+    let rows = first + slice.rows.start as u64..first + slice.rows.end as u64;
+    let mut selectors = vec![RowSelector::skip(slice.rows.start)];
+    selectors.extend(selectors_of(rows, deleted));
+    selectors.into()
+}
+
+/// The selection of the rows of a file that are not deleted.
+pub fn remaining(rows: u64, deleted: &RoaringTreemap) -> RowSelection {
+    selectors_of(0..rows, deleted).into()
+}
+
+fn selectors_of(rows: Range<u64>, deleted: &RoaringTreemap) -> Vec<RowSelector> {
+    let length = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+    let (mut selectors, mut next) = (Vec::new(), rows.start);
+    let mut deleted = deleted.iter();
+    deleted.advance_to(rows.start);
+    for row in deleted.take_while(|row| *row < rows.end) {
+        selectors.push(RowSelector::select(length(row - next)));
+        selectors.push(RowSelector::skip(1));
+        next = row + 1;
+    }
+    selectors.push(RowSelector::select(length(rows.end - next)));
+    selectors
 }
 
 /// The selection of a slice's rows; `None` for a whole row group.

@@ -181,7 +181,14 @@ impl Catalog {
         for (part, opened) in parts.into_iter().zip(opened) {
             let (file, footer) = opened?;
             let partition_values = partition_values(&part, version)?;
-            described.push(PartFile { path: part.path, stat: *file.stat(), footer, partition_values });
+            let deleted = log.deleted_rows(&part)?;
+            described.push(PartFile {
+                path: part.path,
+                stat: *file.stat(),
+                footer,
+                partition_values,
+                deleted,
+            });
             files.push(file);
         }
         Ok(Snapshot { dataset: assemble(dataset, version, described), files })
@@ -199,7 +206,8 @@ impl Catalog {
         let described = parts.into_iter().zip(footers).map(|(part, read)| {
             let (stat, footer) = read?;
             let partition_values = partition_values(&part, version)?;
-            Ok(PartFile { path: part.path, stat, footer, partition_values })
+            let deleted = log.deleted_rows(&part)?;
+            Ok(PartFile { path: part.path, stat, footer, partition_values, deleted })
         });
         Ok(assemble(dataset, version, described.collect::<Result<_>>()?))
     }

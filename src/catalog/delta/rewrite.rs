@@ -134,12 +134,11 @@ impl RowChange {
     fn keep_others(&mut self, file: usize, gone: &RoaringTreemap) -> Result<()> {
         let part = self.snapshot.dataset.parts.get(file);
         let part = part.ok_or_else(|| Error::internal("a row of a file that the table has not"))?;
-        if gone.len() == part.footer.rows() {
+        if gone.len() == part.rows() {
             return Ok(());
         }
-        self.copy(file, |first, batch| {
-            let rows = first..first + batch.num_rows() as u64;
-            let stays: BooleanArray = rows.map(|row| Some(!gone.contains(row))).collect();
+        self.copy(file, |rows, batch| {
+            let stays: BooleanArray = rows.iter().map(|row| Some(!gone.contains(*row))).collect();
             filter_record_batch(batch, &stays)
                 .map_err(|error| Error::internal(format!("keeping the rows that stay: {error}")))
         })
@@ -148,15 +147,17 @@ impl RowChange {
     fn copy(
         &mut self,
         file: usize,
-        mut pick: impl FnMut(u64, &RecordBatch) -> Result<RecordBatch>,
+        mut pick: impl FnMut(&[u64], &RecordBatch) -> Result<RecordBatch>,
     ) -> Result<()> {
         let scan = Arc::new(RawScan::new(Arc::clone(&self.snapshot)));
         for piece in scan.pieces(BATCH_BYTES).iter().filter(|piece| piece.part() == file) {
-            let mut first = scan.first_row(piece);
+            let (places, mut first) = (scan.places_of_rows(piece), 0);
             let mut rows: PieceScan = scan.open(piece, BATCH_BYTES)?;
             while let Some(batch) = rows.next_batch()? {
-                let picked = pick(first, &batch)?;
-                first += batch.num_rows() as u64;
+                let rows = places.get(first..first + batch.num_rows());
+                let rows = rows.ok_or_else(|| Error::internal("more rows than a piece has"))?;
+                let picked = pick(rows, &batch)?;
+                first += batch.num_rows();
                 self.write(&picked)?;
             }
         }

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{Schema, SchemaRef};
+use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
 use deltalake_core::kernel::transaction::PROTOCOL;
 use deltalake_core::kernel::{Action, LogicalFileView, StructType};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::table::state::DeltaTableState;
+use moka::sync::Cache;
+use roaring::RoaringTreemap;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
@@ -20,7 +23,7 @@ use super::error::{delta_error, unreadable};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, contain};
 use crate::storage::{Area, Root};
 
 /// The directory of the log within the table's.
@@ -31,6 +34,9 @@ pub(super) const ARROW_SCHEMA: &str = "airstrip.arrowSchema";
 /// program may have cleaned the log up.
 const BELIEVED: Duration = Duration::from_secs(600);
 
+/// Deletion vectors of one table that are kept, in bytes.
+const DELETED_BYTES: u64 = 16 << 20;
+
 /// A table's log, in a directory that is held open: whatever happens to the directory's name, this is
 /// the same table.
 pub struct DeltaLog {
@@ -39,6 +45,7 @@ pub struct DeltaLog {
     pub(super) files: TableStore,
     area: Area,
     latest: Mutex<Option<Known>>,
+    deleted: Cache<String, Arc<DeletedRows>>,
     changing: Arc<AsyncMutex<()>>,
     maintained: AtomicBool,
     wanted: AtomicBool,
@@ -85,6 +92,15 @@ impl std::fmt::Debug for DataFile {
     }
 }
 
+/// Rows of a file that are deleted without being taken out of it.
+#[derive(Debug)]
+pub struct DeletedRows {
+    /// Tells apart the vectors of a table.
+    pub id: String,
+    /// Their places in the file.
+    pub rows: RoaringTreemap,
+}
+
 /// What one commit did.
 #[derive(Debug, Clone)]
 pub struct CommitSummary {
@@ -120,7 +136,12 @@ impl DeltaLog {
         );
         let changing = Arc::default();
         let (maintained, wanted) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { store, runtime, files, area, latest: Mutex::new(None), changing, maintained, wanted })
+        let weigh = |_: &String, rows: &Arc<DeletedRows>| {
+            u32::try_from(rows.rows.serialized_size() + 256).unwrap_or(u32::MAX)
+        };
+        let deleted = Cache::builder().weigher(weigh).max_capacity(DELETED_BYTES).build();
+        let latest = Mutex::new(None);
+        Ok(Self { store, runtime, files, area, latest, deleted, changing, maintained, wanted })
     }
 
     /// The table's directory.
@@ -185,6 +206,42 @@ impl DeltaLog {
             Some(number) => self.at(number),
             None => Err(Error::not_found("the table has no version as old as that")),
         }
+    }
+
+    /// The rows of a file that are deleted without being taken out of it, by their places in it.
+    pub fn deleted_rows(&self, file: &DataFile) -> Result<Option<Arc<DeletedRows>>> {
+        let Some(vector) = file.view.deletion_vector_descriptor() else { return Ok(None) };
+        let id = format!("{} {:?}", vector.path_or_inline_dv, vector.offset);
+        if let Some(known) = self.deleted.get(&id) {
+            return Ok(Some(known));
+        }
+        let damaged = |error: &dyn std::fmt::Display| {
+            Error::data_loss(format!("the deletion vector of {} is damaged: {error}", file.path.display()))
+        };
+        let vector = DeletionVectorDescriptor {
+            storage_type: vector.storage_type.as_ref().parse().map_err(|error| damaged(&error))?,
+            path_or_inline_dv: vector.path_or_inline_dv,
+            offset: vector.offset,
+            size_in_bytes: vector.size_in_bytes,
+            cardinality: vector.cardinality,
+        };
+        let (store, root) = (Arc::clone(&self.store), self.store.root_url().clone());
+        let read = self.runtime.run(async move {
+            // The library's engine waits for its own futures, so it may not be used on a thread that drives some.
+            let engine = store.engine(None);
+            tokio::task::spawn_blocking(move || {
+                contain(|| vector.read(engine.storage_handler(), &root))
+                    .map(|read| read.map_err(|error| error.to_string()))
+            })
+            .await
+        })?;
+        let rows = read
+            .map_err(|join| Error::internal(format!("reading a deletion vector: {join}")))?
+            .and_then(|read| read)
+            .map_err(|text| damaged(&text))?;
+        let rows = Arc::new(DeletedRows { id: id.clone(), rows });
+        self.deleted.insert(id, Arc::clone(&rows));
+        Ok(Some(rows))
     }
 
     /// The last `limit` commits, the newest first, as far as the log is still there.
@@ -382,12 +439,6 @@ fn refuse_unread(state: &DeltaTableState) -> Result<()> {
         return Err(Error::unimplemented(
             "the Delta table uses column mapping (delta.columnMapping.mode), which is not supported; \
              write it anew without",
-        ));
-    }
-    if state.log_data().iter().any(|file| file.deletion_vector_descriptor().is_some()) {
-        return Err(Error::unimplemented(
-            "the Delta table has deletion vectors, which are not supported; purge them (REORG TABLE … APPLY \
-             (PURGE), or an optimize that rewrites the files)",
         ));
     }
     Ok(())
