@@ -95,7 +95,12 @@ impl Located<'_> {
     /// Fails if the directory is another one than `before`: its parts were listed in one and opened in
     /// the other.
     fn check_same(&self, dataset: &DatasetRef, before: Option<(u64, u64)>) -> Result<()> {
-        if before.is_none() || self.directory() == before {
+        if before.is_none() {
+            return Ok(());
+        }
+        // One that became a table has files that are not, or not any more, the dataset's.
+        let is_table = self.area.dir().is_dir(self.path.join(DELTA_LOG));
+        if self.directory() == before && !is_table {
             return Ok(());
         }
         Err(Error::not_found(format!("dataset {dataset} is being replaced; try again")))
