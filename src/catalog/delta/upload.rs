@@ -22,6 +22,8 @@ pub(in super::super) struct DeltaUpload {
     options: PutOptions,
     /// The version that the rows were fitted to, if the table was there.
     base: Option<DeltaVersion>,
+    /// The dataset's columns when the upload began, if it was there.
+    before: Option<Columns>,
     /// The table's columns after the upload.
     logical: SchemaRef,
     /// Whether the columns are others than before.
@@ -60,9 +62,9 @@ impl DeltaUpload {
         if let Some(version) = &base {
             writer = writer.with_checks(version)?;
         }
-        let changes_columns = now.is_some_and(|now| now.schema != after.schema);
+        let changes_columns = now.as_ref().is_some_and(|now| now.schema != after.schema);
         let logical = after.schema;
-        Ok(Self { catalog, dataset, options, base, logical, changes_columns, conform, writer })
+        Ok(Self { catalog, dataset, options, base, before: now, logical, changes_columns, conform, writer })
     }
 
     pub(in super::super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -78,7 +80,7 @@ impl DeltaUpload {
 
     /// Makes the rows part of the dataset, durably and in one step.
     pub(in super::super) fn commit(self) -> Result<Receipt> {
-        let Self { catalog, dataset, options, base, logical, changes_columns, writer, .. } = self;
+        let Self { catalog, dataset, options, base, before, logical, changes_columns, writer, .. } = self;
         let rows = writer.rows();
         let partitions = writer.partition_columns().to_vec();
         let files = writer.finish()?;
@@ -102,9 +104,14 @@ impl DeltaUpload {
             // The transaction goes into a commit of its own: the first entry makes the table.
             None => catalog.create_delta(&dataset, &logical, &partitions, Vec::new(), None)?,
         };
+        let latest = log.latest()?;
         let read = match base {
-            Some(base) => base,
-            None => fitting(&dataset, log.latest()?, &logical, changes_columns)?,
+            Some(base) if base.table_id() == latest.table_id() => base,
+            // The table came to be since, or is another one of that name.
+            _ => {
+                let own = Columns { schema: Arc::clone(&logical), partitions: partitions.clone() };
+                fitting(&dataset, latest, &before.unwrap_or(own))?
+            }
         };
         let version =
             publish(&log, &read, files, &partitions, &options, changes_columns.then_some(&*logical))?;
@@ -168,19 +175,15 @@ fn publish(
     log.commit(&read, &changes)
 }
 
-/// `version` if the rows, which were fitted to other columns than its own, go with it: someone else made the
-/// table since.
-fn fitting(
-    dataset: &DatasetRef,
-    version: DeltaVersion,
-    logical: &SchemaRef,
-    changes_columns: bool,
-) -> Result<DeltaVersion> {
+/// `version` if it has the columns that the rows were fitted to: someone else made the table since.
+fn fitting(dataset: &DatasetRef, version: DeltaVersion, columns: &Columns) -> Result<DeltaVersion> {
     let names_and_types = |schema: &Schema| {
         let fields = schema.fields().iter();
         fields.map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
     };
-    if changes_columns || names_and_types(version.logical()) == names_and_types(logical) {
+    if names_and_types(version.logical()) == names_and_types(&columns.schema)
+        && version.partition_columns() == columns.partitions
+    {
         return Ok(version);
     }
     Err(Error::precondition(format!(
@@ -213,7 +216,8 @@ impl Catalog {
 
     /// Whether an upload with these options goes into a Delta table.
     pub(in super::super) fn goes_to_delta(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<bool> {
-        let is_delta = self.exists(dataset) && self.kind(dataset)? == Kind::Delta;
+        // One that is gone by now is none, and one that is damaged may be replaced.
+        let is_delta = self.kind(dataset).is_ok_and(|kind| kind == Kind::Delta);
         Ok(is_delta
             || options.mode == PutMode::Append
             || options.as_delta
