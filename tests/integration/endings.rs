@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::harness::{Server, batch, count, path, put};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(crate) enum Ending {
     /// END_STREAM: the one that counts.
     True,
     Reset(Reason),
@@ -24,7 +25,7 @@ enum Ending {
     Closed,
 }
 
-const ENDINGS: [Ending; 5] = [
+pub(crate) const ENDINGS: [Ending; 5] = [
     Ending::True,
     Ending::Reset(Reason::CANCEL),
     Ending::Reset(Reason::NO_ERROR),
@@ -32,11 +33,11 @@ const ENDINGS: [Ending; 5] = [
     Ending::Closed,
 ];
 
-/// The gRPC frames of an upload of three batches to `name`.
-async fn frames(name: &str) -> Vec<Bytes> {
+/// The gRPC frames of an upload of `batches` to `name`.
+pub(crate) async fn frames_of(name: &str, batches: Vec<RecordBatch>) -> Vec<Bytes> {
     let stream = FlightDataEncoderBuilder::new()
         .with_flight_descriptor(Some(path(name)))
-        .build(futures::stream::iter((0..3).map(|_| Ok(batch(2, 100)))));
+        .build(futures::stream::iter(batches.into_iter().map(Ok)));
     let messages: Vec<FlightData> = stream.try_collect().await.unwrap();
     let frame = |message: &FlightData| {
         let mut frame = BytesMut::new();
@@ -49,16 +50,24 @@ async fn frames(name: &str) -> Vec<Bytes> {
 }
 
 /// Sends `frames` and ends the stream in the way of `ending`; gives the status if there was one.
-async fn upload(server: &Server, frames: &[Bytes], ending: Ending) -> Option<String> {
+pub(crate) async fn upload(
+    server: &Server,
+    frames: &[Bytes],
+    ending: Ending,
+    headers: &[(&'static str, &'static str)],
+) -> Option<String> {
     let tcp = TcpStream::connect(&server.address).await.unwrap();
     let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
     let driving = tokio::spawn(connection);
-    let request =
+    let mut request =
         Request::post(format!("http://{}/arrow.flight.protocol.FlightService/DoPut", server.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())
             .unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, http::HeaderValue::from_static(value));
+    }
     let (response, mut sender) = client.send_request(request, false).unwrap();
     for frame in frames {
         send(&mut sender, frame.clone()).await;
@@ -94,7 +103,7 @@ async fn send(sender: &mut SendStream<Bytes>, frame: Bytes) {
 async fn only_the_true_end_commits() {
     let server = Server::start();
     let mut client = server.client().await;
-    let frames = frames("t").await;
+    let frames = frames_of("t", vec![batch(2, 100); 3]).await;
     // Whole messages, and a piece of the last one: after 0 (no message) to all, and in between.
     let mut offsets: Vec<Vec<Bytes>> = (0..=frames.len()).map(|whole| frames[..whole].to_vec()).collect();
     for whole in 0..frames.len() {
@@ -109,7 +118,7 @@ async fn only_the_true_end_commits() {
         for ending in ENDINGS {
             let whole = sent.iter().zip(&frames).all(|(sent, frame)| sent == frame);
             let commits = ending == Ending::True && whole && !sent.is_empty();
-            let status = upload(&server, sent, ending).await;
+            let status = upload(&server, sent, ending, &[]).await;
             let expected_rows = if commits { 100 * (sent.len() - 1) } else { 7 };
             if ending == Ending::True {
                 assert_eq!(status.as_deref() == Some("0"), commits, "{} frames: {status:?}", sent.len());

@@ -9,6 +9,8 @@ mod actions;
 mod command_line;
 mod concurrency;
 mod crash;
+mod delta;
+mod delta_crash;
 mod downloads;
 mod endings;
 mod errors;
