@@ -13,7 +13,7 @@ use super::super::raw::{PieceScan, RawScan};
 use super::super::store::Catalog;
 use super::writer::{DataWriter, place_all};
 use crate::error::{Error, Result};
-use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, Operation};
+use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, NewFile, Operation};
 
 /// Bytes of rows that are decoded at once.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -110,18 +110,18 @@ impl RowChange {
             self.keep_others(file, &rows)?;
             removed.extend(files.get(file).cloned());
         }
-        self.publish(removed, None)
+        self.publish(removed)
     }
 
-    /// Replaces whole files by others. `modified` is when those count as written, where it is not now.
-    fn publish(self, remove: Vec<DataFile>, modified: Option<i64>) -> Result<()> {
+    /// Replaces whole files by others.
+    fn publish(self, remove: Vec<DataFile>) -> Result<()> {
         let Self { catalog, dataset, log, version, operation, writer, .. } = self;
         let partitions = writer.partition_columns().to_vec();
         let finished = writer.finish()?;
         let lock = catalog.lock(&dataset);
         let mut add = place_all(finished, &partitions, &log)?;
-        if let Some(modified) = modified {
-            add.iter_mut().for_each(|file| file.modified = modified);
+        if operation == Operation::Compact {
+            keep_times(&mut add, &remove);
         }
         let changes = Changes { operation, remove, ..Changes::append(add, None) };
         log.commit(&version, &changes)?;
@@ -170,10 +170,8 @@ impl RowChange {
             self.copy(*file, |_, batch| Ok(batch.clone()))?;
         }
         let all = self.version.files();
-        let removed: Vec<DataFile> = files.iter().filter_map(|file| all.get(*file).cloned()).collect();
-        // Files are read in the order of these times: rows that came later than the newest of these stay later.
-        let newest = removed.iter().map(|file| file.modified).max();
-        self.publish(removed, newest)
+        let removed = files.iter().filter_map(|file| all.get(*file).cloned()).collect();
+        self.publish(removed)
     }
 
     /// Writes rows that have the columns of the dataset's schema, where partition columns come last, in the
@@ -191,5 +189,14 @@ impl RowChange {
             .project(&places)
             .map_err(|error| Error::internal(format!("the columns of the table: {error}")))?;
         self.writer.write(&batch)
+    }
+}
+
+/// Gives files that hold the rows of others the times of those: rows that were appended meanwhile stay behind
+/// them.
+fn keep_times(add: &mut [NewFile], removed: &[DataFile]) {
+    for new in add {
+        let same = removed.iter().filter(|old| old.partition == new.partition);
+        new.modified = same.map(|old| old.modified).max().unwrap_or(new.modified);
     }
 }
