@@ -229,8 +229,16 @@ class TestPartitions:
         pa.bool_(): [True, False, None],
         pa.date32(): [dt.date(1, 1, 1), dt.date(1582, 10, 4), None, dt.date(9999, 12, 31)],
         pa.timestamp("us"): [dt.datetime(2026, 1, 31, 12, 0, 0, 500_000), dt.datetime(1969, 1, 1), None],
-        pa.timestamp("us", "UTC"): [dt.datetime(2026, 1, 31, 12, 0, 0, 1, UTC), dt.datetime(1969, 1, 1, tzinfo=UTC), None],
-        pa.decimal128(10, 2): [Decimal("1.50"), Decimal("99999999.99"), None],  # deltalake fails on negative ones, its own too.
+        pa.timestamp("us", "UTC"): [
+            dt.datetime(2026, 1, 31, 12, 0, 0, 1, UTC),
+            dt.datetime(1969, 1, 1, tzinfo=UTC),
+            None,
+        ],
+        pa.decimal128(10, 2): [
+            Decimal("1.50"),
+            Decimal("99999999.99"),
+            None,
+        ],  # deltalake fails on negative ones, its own too.
         pa.float64(): [0.1, -2.5, 1e300, None],
     }
 
@@ -282,7 +290,6 @@ class TestPartitions:
             with pytest.raises(pa.ArrowInvalid, match="invalid argument"):
                 append(shared_client, name, data, partition_by=by)
         assert not get_or_none(shared_client, name)
-
 
     @pytest.mark.xfail(strict=True, reason="the same column twice makes a table that nobody can read, with DATA_LOSS")
     def test_a_column_that_is_named_twice(self, shared, shared_client, name):

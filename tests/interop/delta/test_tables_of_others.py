@@ -10,8 +10,22 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 
-from helpers import INVALID, PRECONDITION, action, append, assert_others_read, by_id, fails, get, info, names, put
-from helpers import query, rows, run
+from helpers import (
+    INVALID,
+    PRECONDITION,
+    action,
+    append,
+    assert_others_read,
+    by_id,
+    fails,
+    get,
+    info,
+    names,
+    put,
+    query,
+    rows,
+    run,
+)
 
 UTC = dt.UTC
 DATA = pa.table(
@@ -329,7 +343,12 @@ class TestRefused:
     def test_an_unknown_feature(self, shared, shared_client, sql, lake):
         write_deltalake(lake, DATA.select(["id", "kind"]))
         features = ["quantumRows"]
-        protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features}
+        protocol = {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": features,
+            "writerFeatures": features,
+        }
         commit(lake, 1, {"protocol": protocol})
         assert_refused(shared, shared_client, sql, lake, "quantumRows")
 

@@ -129,7 +129,9 @@ def numbered(type, first, values=None):
 
 def assert_same(got, *sent):
     sent = pa.concat_tables(sent)
-    assert got.schema.equals(sent.schema, check_metadata=True), f"{got.schema.to_string()}\n!=\n{sent.schema.to_string()}"
+    assert got.schema.equals(sent.schema, check_metadata=True), (
+        f"{got.schema.to_string()}\n!=\n{sent.schema.to_string()}"
+    )
     got.validate(full=True)
     # The files of a table have no order; pyarrow cannot sort columns of all types, but their batches.
     batches = sorted((batch for batch in got.to_batches() if batch.num_rows), key=lambda batch: batch["n"][0].as_py())
@@ -260,7 +262,9 @@ def test_what_nobody_can_hold_is_refused_by_name(shared_client, name, kind):
     assert name not in names(shared_client)
 
 
-@pytest.mark.parametrize("type", [pa.int64(), pa.string_view(), pa.uint64(), pa.list_(pa.int8()), pa.binary(4)], ids=str)
+@pytest.mark.parametrize(
+    "type", [pa.int64(), pa.string_view(), pa.uint64(), pa.list_(pa.int8()), pa.binary(4)], ids=str
+)
 def test_columns_that_are_not_nullable_stay_so(shared_client, name, type):
     schema = pa.schema([pa.field("required", type, nullable=False), ("other", pa.int8())])
     values = TYPES.get(type, [[1], []])
@@ -418,12 +422,16 @@ def test_columns_are_taken_by_name(shared_client, name):
 
 
 def test_odd_names_of_columns(shared, shared_client, sql, name):
-    schema = pa.schema([(column, pa.int64()) for column in ("with space", "a,b;{}", "dot.ted", "Ünï", "UPPER", "=()\t")])
+    schema = pa.schema(
+        [(column, pa.int64()) for column in ("with space", "a,b;{}", "dot.ted", "Ünï", "UPPER", "=()\t")]
+    )
     data = pa.table([[1, 2]] * len(schema), schema=schema)
     put(shared_client, name, data)
     append(shared_client, name, data)
     run(sql, f"""update {name} set "dot.ted" = 5, "UPPER" = 6 where "with space" = 2""")
-    expected = [{**row, **({"dot.ted": 5, "UPPER": 6} if row["with space"] == 2 else {})} for row in data.to_pylist()] * 2
+    expected = [
+        {**row, **({"dot.ted": 5, "UPPER": 6} if row["with space"] == 2 else {})} for row in data.to_pylist()
+    ] * 2
     key = lambda row: row["with space"]
     assert sorted(get(shared_client, name).to_pylist(), key=key) == sorted(expected, key=key)
     [lake] = [lake for lake in shared.root.glob(f"{name}*") if lake.is_dir()]

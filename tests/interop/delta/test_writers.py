@@ -69,7 +69,9 @@ def test_appends_at_once(shared, shared_client, name):
         for id in range(first, first + COMMITS):
             append(client, name, part(id))
 
-    at_once(*(lambda work=work, at=at: work(at) for work, at in [(theirs, 100), (theirs, 200), (ours, 300), (ours, 400)]))
+    at_once(
+        *(lambda work=work, at=at: work(at) for work, at in [(theirs, 100), (theirs, 200), (ours, 300), (ours, 400)])
+    )
     expected = part(0, *(id for first in (100, 200, 300, 400) for id in range(first, first + COMMITS)))
     assert by_id(get(shared_client, name)) == by_id(expected)
     assert_others_read(path, expected)
