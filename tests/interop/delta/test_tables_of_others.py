@@ -218,7 +218,8 @@ class TestRules:
             f"insert into {name} (id, kind) values (1, 'fine'), (1, 'forbidden')",
             f"insert into {name} (kind) values ('no number')",
             f"update {name} set id = -id where id = 100",
-            f"merge into {name} t using (select -7 as n) s on t.id = s.n when not matched then insert (id) values (s.n)",
+            f"""merge into {name} t using (select -7 as n) s on t.id = s.n
+                when not matched then insert (id) values (s.n)""",
         ):
             with fails("INVALID_ARGUMENT", "positive|known"):
                 run(sql, change)
