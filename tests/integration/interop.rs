@@ -123,6 +123,12 @@ fn python_over_flight_sql_works() {
     pytest("flightsql");
 }
 
+/// Tables that deltalake and polars write and read.
+#[test]
+fn delta_works() {
+    pytest("delta");
+}
+
 /// The command line client of arrow-flight, built from its crate.
 fn flight_sql_client() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");
