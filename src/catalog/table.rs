@@ -159,7 +159,15 @@ impl SnapshotTable {
     }
 
     fn file(&self, place: usize, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
-        let statistics = part.statistics(&self.file_schema).map_err(external)?;
+        let mut statistics = part.statistics(&self.file_schema).map_err(external)?;
+        for (column, field) in statistics.column_statistics.iter_mut().zip(self.file_schema.fields()) {
+            if field.data_type().is_floating() {
+                // Parquet's bounds leave NaN out, so they are none of all values: taken for such, a file with
+                // one number and NaN would have that number in all rows.
+                *column =
+                    ColumnStatistics { null_count: column.null_count, ..ColumnStatistics::new_unknown() };
+            }
+        }
         // EXPLAIN shows this path: relative to its directory, so it tells nothing of the machine.
         let place = self.is_located.then(|| ScalarValue::UInt32(u32::try_from(place).ok()));
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())

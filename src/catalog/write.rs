@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 
 use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
-use super::delta::{Conform, DeltaUpload};
+use super::delta::{AtVersion, Conform, DeltaUpload};
 use super::layout::{Form, schema_dir};
 use super::name::{DatasetRef, SchemaName};
 use super::raw::RawScan;
@@ -259,6 +259,11 @@ impl Catalog {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;
+        if forms.is_empty() && self.is_version(dataset) {
+            return Err(Error::invalid(format!(
+                "{dataset} is how an earlier version of a dataset is named; it would be hidden"
+            )));
+        }
         let path = Form::File.path(dataset);
         if self.root.area().dir().is_dir(&path) && !forms.contains(&Form::SuffixedDirectory) {
             let path = path.display();
@@ -270,6 +275,13 @@ impl Catalog {
             self.check_version(dataset, wanted)?;
         }
         Ok(forms)
+    }
+
+    /// Whether a name like `events@3` means a version of a dataset that is there.
+    fn is_version(&self, dataset: &DatasetRef) -> bool {
+        let Some((name, at)) = dataset.name.as_str().rsplit_once('@') else { return false };
+        let base = DatasetRef::parse(dataset.schema.as_str(), name);
+        AtVersion::parse(at).is_some() && base.is_ok_and(|base| self.exists(&base))
     }
 
     fn check_version(&self, dataset: &DatasetRef, wanted: &str) -> Result<()> {

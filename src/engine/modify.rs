@@ -34,7 +34,7 @@ type DfResult<T> = std::result::Result<T, datafusion::common::DataFusionError>;
 /// The table whose rows a statement changes.
 pub(super) fn target(statement: &SqlStatement) -> Result<TableReference> {
     let of_factor = |table: &TableFactor| match table {
-        TableFactor::Table { name, .. } => reference(name),
+        TableFactor::Table { name, args: None, .. } => reference(name),
         other => Err(Error::invalid(format!("{other} is not the name of a table"))),
     };
     let of_table = |table: &TableWithJoins| match table.joins.as_slice() {

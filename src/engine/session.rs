@@ -85,7 +85,7 @@ impl Engine {
         let admission = Admission::new(options.admission);
         let planning = Semaphore::new(PLANNED_AT_ONCE);
         let (sql, workers, running) = (options.sql, Workers::start()?, Arc::new(Running::new()));
-        let views = Arc::new(Views::new(base.clone(), sql));
+        let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
         let engine = Self { catalog, base, admission, sql, workers, planning, running, system, views };
         let running = Arc::clone(&engine.running);

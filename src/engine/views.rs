@@ -9,19 +9,21 @@ use std::sync::Arc;
 use super::gate;
 use super::limits::SqlLimits;
 use super::statement::parse;
-use crate::catalog::{PlanView, QueryCatalog, View};
+use super::versions::add_versions;
+use crate::catalog::{Catalog, PlanView, QueryCatalog, View};
 use crate::error::Error;
 
 /// Plans views with the server's own configuration: a view means the same in every session.
 #[derive(Debug)]
 pub(super) struct Views {
     base: SessionState,
+    catalog: Arc<Catalog>,
     limits: SqlLimits,
 }
 
 impl Views {
-    pub(super) fn new(base: SessionState, limits: SqlLimits) -> Self {
-        Self { base, limits }
+    pub(super) fn new(base: SessionState, catalog: Arc<Catalog>, limits: SqlLimits) -> Self {
+        Self { base, catalog, limits }
     }
 }
 
@@ -34,6 +36,7 @@ impl PlanView for Views {
         let mut state = self.base.clone();
         view.schema.as_str().clone_into(&mut state.config_mut().options_mut().catalog.default_schema);
         state.register_catalog_list(Arc::new(datasets));
+        add_versions(&mut state, &self.catalog, view.schema.as_str());
         gate::check_tables(&state.resolve_table_references(&statement)?).map_err(external)?;
         state.statement_to_plan(statement).await
     }

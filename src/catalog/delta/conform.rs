@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::super::name::DatasetRef;
 use crate::error::{Error, Result};
+use crate::storage::to_logical;
 
 /// How the columns of arriving batches become those of a table: by name, in the table's types, NULL where
 /// they lack one.
@@ -99,9 +100,9 @@ fn place(dataset: &DatasetRef, from: &Schema, field: &FieldRef) -> Result<Option
 /// one where `to` is narrower.
 fn fits(from: &DataType, to: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary, FixedSizeList, Float16,
-        Float32, Float64, LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Time32, Time64, Timestamp,
-        Utf8, Utf8View,
+        Binary, BinaryView, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary, Duration,
+        FixedSizeList, Float16, Float32, Float64, LargeBinary, LargeList, LargeUtf8, List, Map, Null, Struct,
+        Time32, Time64, Timestamp, Utf8, Utf8View,
     };
     let is_text = |data_type: &DataType| matches!(data_type, Utf8 | LargeUtf8 | Utf8View);
     let is_bytes = |data_type: &DataType| matches!(data_type, Binary | LargeBinary | BinaryView);
@@ -120,9 +121,18 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (from, to) if from.is_integer() && to.is_integer() => true,
         (Float16, Float32 | Float64) | (Float32, Float64) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
+        (Duration(_), Duration(_)) => true,
         (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to)) => {
             fits(from.data_type(), to.data_type())
         }
+        (Map(from, _), Map(to, _)) => match (from.data_type(), to.data_type()) {
+            // What their parts are called is a matter of taste.
+            (Struct(from), Struct(to)) => {
+                from.len() == to.len()
+                    && from.iter().zip(to).all(|(from, to)| fits(from.data_type(), to.data_type()))
+            }
+            _ => false,
+        },
         (Struct(from), Struct(to)) => {
             from.len() == to.len()
                 && from
@@ -146,11 +156,42 @@ fn column(batch: &RecordBatch, place: Option<usize>, field: &Field) -> Result<Ar
     if column.data_type() == field.data_type() {
         return Ok(Arc::clone(column));
     }
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(column, field.data_type(), &strict).map_err(|error| {
+    let refused = |why: &dyn std::fmt::Display| {
         let (name, wanted) = (field.name(), field.data_type());
-        Error::invalid(format!("a value does not fit column {name:?} of type {wanted}: {error}"))
-    })
+        Error::invalid(format!("a value does not fit column {name:?} of type {wanted}: {why}"))
+    };
+    if column.data_type().is_nested() {
+        return nested(column, field);
+    }
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let cast = |column: &ArrayRef, to: &DataType| cast_with_options(column, to, &strict);
+    let fitted = cast(column, field.data_type()).map_err(|error| refused(&error))?;
+    if is_time(column.data_type()) {
+        // A cast to a coarser unit cuts digits off without a word.
+        let back = cast(&fitted, column.data_type()).map_err(|error| refused(&error))?;
+        if back.to_data() != column.to_data() {
+            return Err(refused(&"it would lose digits"));
+        }
+    }
+    Ok(fitted)
+}
+
+/// Lists, structs and maps, converted part by part.
+fn nested(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let schema =
+        |data_type: &DataType| Arc::new(Schema::new(vec![Field::new(field.name(), data_type.clone(), true)]));
+    let batch = RecordBatch::try_new(schema(column.data_type()), vec![Arc::clone(column)])
+        .map_err(|error| Error::internal(format!("a column by itself: {error}")))?;
+    let fitted = to_logical(&batch, &schema(field.data_type()))
+        .map_err(|error| Error::invalid(format!("a value does not fit: {}", error.message())))?;
+    Ok(Arc::clone(fitted.column(0)))
+}
+
+fn is_time(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) | DataType::Duration(_)
+    )
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
-use datafusion::common::ScalarValue;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{DataFusionError, ScalarValue};
 use moka::sync::Cache;
 
 pub(super) use conform::Conform;
@@ -27,7 +28,7 @@ use super::name::DatasetRef;
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, parallel_map,
+    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, parallel_map, to_logical,
 };
 
 /// Tables whose logs are kept in memory, each with a descriptor of its directory.
@@ -117,11 +118,13 @@ impl Catalog {
         };
         let version = version.map_err(|error| about(dataset, &error))?;
         self.delta_snapshot(dataset, &log, &version).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::precondition(format!(
-                "version {} of dataset {dataset} has lost files: they were removed by a vacuum",
-                version.number()
-            ))
-            .with_source(error),
+            ErrorKind::DataLoss if error.message().contains("has lost a file") => {
+                Error::precondition(format!(
+                    "version {} of dataset {dataset} has lost files: they were removed by a vacuum",
+                    version.number()
+                ))
+                .with_source(error)
+            }
             _ => error,
         })
     }
@@ -179,7 +182,7 @@ impl Catalog {
         let mut files: Vec<HeldFile> = Vec::with_capacity(parts.len());
         let mut described = Vec::with_capacity(parts.len());
         for (part, opened) in parts.into_iter().zip(opened) {
-            let (file, footer) = opened?;
+            let (file, footer) = opened.map_err(|error| self.lost(dataset, log, error))?;
             let partition_values = partition_values(&part, version)?;
             let deleted = log.deleted_rows(&part)?;
             described.push(PartFile {
@@ -204,12 +207,25 @@ impl Catalog {
         let parts = self.checked_files(dataset, version)?;
         let footers = parallel_map(&parts, |part| self.footers.at(log.area(), &part.path));
         let described = parts.into_iter().zip(footers).map(|(part, read)| {
-            let (stat, footer) = read?;
+            let (stat, footer) = read.map_err(|error| self.lost(dataset, log, error))?;
             let partition_values = partition_values(&part, version)?;
             let deleted = log.deleted_rows(&part)?;
             Ok(PartFile { path: part.path, stat, footer, partition_values, deleted })
         });
         Ok(assemble(dataset, version, described.collect::<Result<_>>()?))
+    }
+
+    /// The error for a file of a table that could not be opened: where the table is still there, a file that is
+    /// not is a loss, and no dataset that somebody drops.
+    fn lost(&self, dataset: &DatasetRef, log: &DeltaLog, error: Error) -> Error {
+        let is_there = || {
+            let now = self.delta_log_if_any(dataset).ok().flatten()?;
+            (now.area().identity().ok()? == log.area().identity().ok()?).then_some(())
+        };
+        if error.kind() == ErrorKind::NotFound && is_there().is_some() {
+            return Error::data_loss(format!("dataset {dataset} has lost a file: {}", error.message()));
+        }
+        error
     }
 
     fn checked_files(&self, dataset: &DatasetRef, version: &DeltaVersion) -> Result<Vec<DataFile>> {
@@ -232,30 +248,37 @@ fn assemble(dataset: &DatasetRef, version: &DeltaVersion, parts: Vec<PartFile>) 
 /// A file's values for the partition columns, in their order.
 fn partition_values(file: &DataFile, version: &DeltaVersion) -> Result<Vec<ScalarValue>> {
     let value = |name: &String| {
-        let field = version.logical().fields().iter().find(|field| field.name() == name);
-        let field = field
+        let find = |schema: &SchemaRef| schema.fields().iter().find(|field| field.name() == name).cloned();
+        let (stored, logical) = find(version.stored())
+            .zip(find(version.logical()))
             .ok_or_else(|| Error::data_loss(format!("partition column {name:?} is none of the table's")))?;
-        partition_value(file.partition.get(name).and_then(Option::as_deref), field)
+        partition_value(file.partition.get(name).and_then(Option::as_deref), &stored, &logical)
     };
     version.partition_columns().iter().map(value).collect()
 }
 
-/// A partition value as the protocol writes it: text, and the empty one is NULL.
+/// A partition value as the protocol writes it: text of the stored type, and the empty one is NULL.
 /// <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization>
-fn partition_value(text: Option<&str>, field: &FieldRef) -> Result<ScalarValue> {
-    let value = match text {
-        None | Some("") => ScalarValue::try_from(field.data_type()),
-        Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
+fn partition_value(text: Option<&str>, stored: &FieldRef, logical: &FieldRef) -> Result<ScalarValue> {
+    let text = text.filter(|text| !text.is_empty());
+    let Some(text) = text else {
+        let null = ScalarValue::try_from(logical.data_type());
+        return null.map_err(|error| Error::internal(format!("a NULL of {}: {error}", logical.data_type())));
     };
-    value.map_err(|error| {
-        Error::data_loss(format!(
-            "the log gives {}={}, which is no {}",
-            field.name(),
-            text.unwrap_or("NULL"),
-            field.data_type()
-        ))
-        .with_source(error)
-    })
+    let refused = |error: DataFusionError| {
+        let (name, data_type) = (stored.name(), stored.data_type());
+        Error::data_loss(format!("the log gives {name}={text}, which is no {data_type}")).with_source(error)
+    };
+    let value = ScalarValue::try_from_string(text.to_owned(), stored.data_type()).map_err(refused)?;
+    if stored.data_type() == logical.data_type() {
+        return Ok(value);
+    }
+    let nullable = |field: &FieldRef| Arc::new(Schema::new(vec![Field::clone(field).with_nullable(true)]));
+    let column = value.to_array_of_size(1).map_err(refused)?;
+    let batch = RecordBatch::try_new(nullable(stored), vec![column])
+        .map_err(|error| Error::internal(format!("a partition value: {error}")))?;
+    let given = to_logical(&batch, &nullable(logical))?;
+    ScalarValue::try_from_array(given.column(0), 0).map_err(refused)
 }
 
 /// The same error, saying which dataset it is about.

@@ -211,7 +211,7 @@ fn new_files(dataset: &Dataset) -> Result<Vec<NewFile>> {
             bytes: part.stat.size(),
             modified: i64::try_from(modified).unwrap_or(i64::MAX),
             partition: names.zip(texts).collect(),
-            stats: stats_of(&part.footer, &in_files)?,
+            stats: stats_of(&part.footer, &in_files, |_| true)?,
         })
     };
     dataset.parts.iter().map(file).collect()

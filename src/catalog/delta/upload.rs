@@ -15,6 +15,9 @@ use super::{delta_version, mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Changes, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
 
+/// How often a dataset is looked for that seems to be there and is not found.
+const LOOKS: usize = 5;
+
 /// An upload into a Delta table, or one that makes its dataset one.
 pub(in super::super) struct DeltaUpload {
     catalog: Arc<Catalog>,
@@ -52,7 +55,10 @@ impl DeltaUpload {
             (Some(now), _) => now.replaced_by(schema)?,
             (None, _) => Columns { schema: Arc::clone(schema), partitions: options.partition_by.clone() },
         };
-        for column in &after.partitions {
+        for (place, column) in after.partitions.iter().enumerate() {
+            if after.partitions[..place].contains(column) {
+                return Err(Error::invalid(format!("column {column:?} is named twice to partition by")));
+            }
             if after.schema.index_of(column).is_err() {
                 return Err(Error::invalid(format!("there is no column {column:?} to partition by")));
             }
@@ -208,10 +214,18 @@ fn receipt_again(latest: &DeltaVersion, number: u64, files: &[NewFile]) -> Recei
 impl Catalog {
     /// The log of `dataset`, if there is such a dataset and it is a Delta table.
     pub(in super::super) fn delta_log_if_any(&self, dataset: &DatasetRef) -> Result<Option<Arc<DeltaLog>>> {
-        match self.delta_log(dataset) {
-            Err(error) if error.kind() == ErrorKind::NotFound && !self.exists(dataset) => Ok(None),
-            found => found,
+        // One that comes to be or goes just now may be missed by either look.
+        for _ in 0..LOOKS {
+            match self.delta_log(dataset) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    if !self.exists(dataset) {
+                        return Ok(None);
+                    }
+                }
+                found => return found,
+            }
         }
+        self.delta_log(dataset)
     }
 
     /// Whether an upload with these options goes into a Delta table.

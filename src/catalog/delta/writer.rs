@@ -1,14 +1,15 @@
 //! Rows on their way into the data files of a Delta table.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
@@ -55,6 +56,8 @@ pub(in super::super) struct DataWriter {
     /// Those of them that are in the files.
     in_files: SchemaRef,
     partition_columns: Vec<String>,
+    /// Columns of floats that have NaN.
+    with_nan: HashSet<String>,
     open: HashMap<Values, StagedFile>,
     finished: Vec<Finished>,
     rows: u64,
@@ -88,6 +91,7 @@ impl DataWriter {
             stored: Arc::new(stored),
             in_files,
             partition_columns: partition_columns.to_vec(),
+            with_nan: HashSet::new(),
             open: HashMap::new(),
             finished: Vec::new(),
             rows: 0,
@@ -108,6 +112,7 @@ impl DataWriter {
     pub(in super::super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = to_stored(batch, &self.stored)?;
         self.checks.check(&batch)?;
+        self.note_nan(&batch);
         self.rows += batch.num_rows() as u64;
         if self.partition_columns.is_empty() {
             return self.write_part(Vec::new(), &batch);
@@ -118,6 +123,20 @@ impl DataWriter {
             self.write_part(values, &part)?;
         }
         Ok(())
+    }
+
+    /// Remembers which columns of floats have NaN.
+    fn note_nan(&mut self, batch: &RecordBatch) {
+        for (column, field) in batch.columns().iter().zip(self.stored.fields()) {
+            let has_nan = match column.data_type() {
+                DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
+                DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
+                _ => false,
+            };
+            if has_nan {
+                self.with_nan.insert(field.name().clone());
+            }
+        }
     }
 
     /// The rows of each partition, in the order in which the partitions appear.
@@ -173,7 +192,7 @@ impl DataWriter {
 
     fn finish_file(&self, values: Values, mut staged: StagedFile) -> Result<Finished> {
         let footer = staged.finish()?;
-        let stats = stats_of(&footer, &self.in_files)?;
+        let stats = stats_of(&footer, &self.in_files, |name| self.with_nan.contains(name))?;
         Ok(Finished { staged, values, stats })
     }
 
@@ -232,9 +251,19 @@ pub(in super::super) fn place_all(
     files.into_iter().map(place).collect()
 }
 
-/// The statistics of a file with the columns `in_files`, as a commit has them.
-pub(super) fn stats_of(footer: &Footer, in_files: &SchemaRef) -> Result<String> {
-    let statistics = statistics_of(footer, Path::new("a data file"), in_files)?;
+/// The statistics of a file with the columns `in_files`, as a commit has them; `may_have_nan` tells of columns
+/// of floats.
+pub(super) fn stats_of(
+    footer: &Footer,
+    in_files: &SchemaRef,
+    may_have_nan: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let mut statistics = statistics_of(footer, Path::new("a data file"), in_files)?;
+    for (column, field) in statistics.column_statistics.iter_mut().zip(in_files.fields()) {
+        if field.data_type().is_floating() && may_have_nan(field.name()) {
+            (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
+        }
+    }
     Ok(file_stats(&statistics, footer.rows(), in_files))
 }
 

@@ -21,8 +21,9 @@ const FLOAT_DIGITS: u32 = 15;
 /// The statistics of a data file of `rows` rows as the text of its add action's `stats`: `statistics` are
 /// those of the file's footer, in the order of the columns of `schema`, which is the stored one.
 ///
-/// A bound that cannot be told in a way that all readers take for a valid one is left out. Bounds of floats
-/// are finite and do not tell of NaN, which Parquet's leave out too: so do other writers of Delta.
+/// A bound that cannot be told in a way that all readers take for a valid one is left out. Where a column of
+/// floats may have NaN, which a footer's bounds leave out and readers take for the largest, the caller leaves
+/// its bounds out.
 pub fn file_stats(statistics: &Statistics, rows: u64, schema: &Schema) -> String {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
     let columns = schema.fields().iter().zip(&statistics.column_statistics).take(INDEXED_COLUMNS);
@@ -77,7 +78,10 @@ fn value(scalar: &ScalarValue) -> Option<Value> {
         ScalarValue::Int16(value) => value.map(Value::from),
         ScalarValue::Int32(value) => value.map(Value::from),
         ScalarValue::Int64(value) => value.map(Value::from),
-        // Of floats nothing is told: the bounds in a footer leave NaN out, which readers take for the largest.
+        ScalarValue::Boolean(value) => value.map(Value::from),
+        // JSON has no others than finite ones.
+        ScalarValue::Float32(value) => value.filter(|value| value.is_finite()).map(Value::from),
+        ScalarValue::Float64(value) => value.filter(|value| value.is_finite()).map(Value::from),
         ScalarValue::Decimal128(value, _, scale) => decimal((*value)?, u32::try_from(*scale).ok()?),
         ScalarValue::Date32(days) => date((*days)?),
         ScalarValue::TimestampMicrosecond(micros, zone) => timestamp((*micros)?, zone.is_some()),
@@ -165,6 +169,8 @@ mod tests {
         vec![
             ("i8", Arc::new(Int8Array::from(vec![Some(i8::MIN), None, Some(i8::MAX)])) as ArrayRef),
             ("i64", Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)]))),
+            ("f32", Arc::new(Float32Array::from(vec![Some(-0.1), None, Some(f32::MAX)]))),
+            ("flag", Arc::new(BooleanArray::from(vec![Some(false), None, Some(true)]))),
             ("text", Arc::new(StringArray::from(vec![Some("a \"b\""), None, Some("ü")]))),
             ("day", Arc::new(Date32Array::from(vec![Some(-719_162), None, Some(2_932_896)]))),
             ("utc", Arc::new(micros.clone().with_timezone("UTC"))),
@@ -235,11 +241,9 @@ mod tests {
         let far = Decimal128Array::from(vec![10_i128.pow(30)]).with_precision_and_scale(38, 2).unwrap();
         let tiny = Decimal128Array::from(vec![-1]).with_precision_and_scale(38, 20).unwrap();
         let columns: Vec<(&str, ArrayRef)> = vec![
-            ("float", Arc::new(Float32Array::from(vec![1.5]))),
             ("inf", Arc::new(Float64Array::from(vec![f64::INFINITY]))),
             ("nan", Arc::new(Float64Array::from(vec![f64::NAN]))),
             ("null", Arc::new(Int64Array::from(vec![None]))),
-            ("flag", Arc::new(BooleanArray::from(vec![true]))),
             ("bytes", Arc::new(BinaryArray::from_vec(vec![b"x"]))),
             ("far", Arc::new(far)),
             ("tiny", Arc::new(tiny)),
@@ -248,7 +252,7 @@ mod tests {
         ];
         let stats = parsed(columns);
         assert_eq!((&stats["minValues"], &stats["maxValues"]), (&json!({}), &json!({})));
-        assert_eq!((&stats["nullCount"]["null"], &stats["nullCount"]["flag"]), (&json!(1), &json!(0)));
+        assert_eq!((&stats["nullCount"]["null"], &stats["nullCount"]["bytes"]), (&json!(1), &json!(0)));
     }
 
     #[test]
