@@ -206,8 +206,9 @@ impl FrameEncoder {
         Ok(chunk)
     }
 
-    /// Encodes a piece. Rows of very different sizes can make it too large: then its halves, unless it
-    /// is hardly smaller than the `whole` that it is a half of, and cutting does not help.
+    /// Encodes a piece. Rows of very different sizes can make it too large: then its halves, unless cutting
+    /// does not help, since it is not its own rows that are large and it is hardly smaller than the `whole` that
+    /// it is a half of.
     fn encode_piece(&mut self, piece: &RecordBatch, whole: usize, chunk: &mut Chunk) -> Result<()> {
         let restored = self.plain.is_some().then(|| self.restore(piece)).transpose();
         let restored = restored.map_err(|error| unencodable(&error))?;
@@ -223,7 +224,8 @@ impl FrameEncoder {
         // The dictionaries, which count as sent from now on.
         chunk.frames.extend(frames);
         let bytes = rows.body_bytes();
-        if bytes > self.size.limit() && piece.num_rows() > 1 && bytes < whole / 10 * 9 {
+        let helps = || bytes < whole / 10 * 9 || batch_bytes(piece) > self.size.limit();
+        if bytes > self.size.limit() && piece.num_rows() > 1 && helps() {
             drop((rows, compact, restored));
             let half = piece.num_rows() / 2;
             self.encode_piece(&piece.slice(0, half), bytes, chunk)?;
@@ -382,6 +384,18 @@ mod tests {
         let (frames, decoded) = round_trip(std::slice::from_ref(&batch));
         assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT));
         assert_eq!(rows(&decoded), batch);
+    }
+
+    #[test]
+    fn large_rows_beside_each_other_are_sent_apart() {
+        for large in [0..2, 500..502, 998..1000] {
+            let texts = (0..1000).map(|row| "x".repeat(if large.contains(&row) { 3 << 20 } else { 10 }));
+            let column = StringArray::from_iter_values(texts);
+            let batch = RecordBatch::try_from_iter([("s", Arc::new(column) as _)]).unwrap();
+            let (frames, decoded) = round_trip(std::slice::from_ref(&batch));
+            assert!(frames.iter().all(|frame| frame.data_body.len() <= BODY_LIMIT), "{large:?}");
+            assert_eq!(rows(&decoded), batch);
+        }
     }
 
     #[test]

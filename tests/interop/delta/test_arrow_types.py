@@ -48,19 +48,7 @@ class TestPartitions:
         pa.float64(): [float("nan"), float("-inf"), -0.0, None],
     }
 
-    UNREADABLE = pytest.mark.xfail(strict=True, reason="the table is made, and is DATA_LOSS to every reader")
-    SHIFTED = pytest.mark.xfail(strict=True, reason="moments come back shifted by the zone's distance from UTC")
-    MARKS = {
-        pa.date64(): UNREADABLE,
-        pa.timestamp("ns"): UNREADABLE,
-        pa.duration("us"): UNREADABLE,
-        pa.timestamp("ms", "Europe/Zurich"): SHIFTED,
-    }
-
-    def parameters(values, marks):
-        return [pytest.param(type, id=str(type), marks=[marks[type]] if type in marks else []) for type in values]
-
-    @pytest.mark.parametrize("type", parameters(VALUES, MARKS))
+    @pytest.mark.parametrize("type", VALUES, ids=str)
     def test_of_a_type(self, shared_client, sql, name, type):
         values = self.VALUES[type]
         numbers = pa.array(range(len(values)))

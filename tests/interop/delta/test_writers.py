@@ -86,8 +86,6 @@ def test_the_first_appends_to_a_plain_dataset_at_once(shared, shared_client, nam
     assert_others_read(folder(shared.root, name), part(*range(9)))
 
 
-# Not strict: it is a race that most runs win.
-@pytest.mark.xfail(strict=False, reason="an append is NOT_FOUND if another one makes the dataset as it begins")
 def test_appends_that_make_the_dataset_at_once(shared, shared_client, name):
     clients = [shared.client() for _ in range(8)]
     at_once(*(lambda id=id, client=client: append(client, name, part(id)) for id, client in enumerate(clients)))
