@@ -96,12 +96,17 @@ impl Staging {
 
     /// Begins a file for batches of `schema`.
     pub fn create(&self, schema: SchemaRef) -> Result<StagedFile> {
+        self.create_as(Arc::clone(&schema), &schema)
+    }
+
+    /// The same for a file that is to say that its columns are `declared`: other forms of the same strings.
+    pub fn create_as(&self, schema: SchemaRef, declared: &Schema) -> Result<StagedFile> {
         let (path, file) = self.root.create_staged()?;
         // From here on the drop removes the file.
         let root = Arc::clone(&self.root);
         let mut staged =
             StagedFile { root, path, stored: None, writer: None, rows: 0, stat: None, published: false };
-        let (stored, properties) = layout(&schema, self.options.properties());
+        let (stored, properties) = layout(&schema, declared, self.options.properties());
         staged.stored = stored;
         let written = staged.stored.clone().unwrap_or(schema);
         let writer = ParallelWriter::new(file, written, properties, self.encoders.clone());
@@ -220,13 +225,14 @@ impl Drop for StagedFile {
 }
 
 /// The schema that batches of `schema` are to be cast to, if Parquet cannot hold theirs, and the properties
-/// of their file. `ARROW:schema` is the batches' own either way, so that a reader gives them back as they
-/// came.
+/// of their file. `ARROW:schema` is what is `declared` either way, mostly the batches' own, so that a reader gives
+/// them back as they came.
 fn layout(
     schema: &SchemaRef,
+    declared: &Schema,
     properties: WriterPropertiesBuilder,
 ) -> (Option<SchemaRef>, WriterPropertiesBuilder) {
-    let own = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(schema));
+    let own = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(declared));
     let stored = storable(schema);
     let stored = (stored != **schema).then(|| Arc::new(stored));
     (stored, properties.set_key_value_metadata(Some(vec![own])))
@@ -288,7 +294,7 @@ fn survives(field: &Field) -> Result<(), String> {
         let column = new_null_array(field.data_type(), 1);
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).map_err(|e| e.to_string())?;
         let mut bytes = Vec::new();
-        let (stored, properties) = layout(&schema, WriterProperties::builder());
+        let (stored, properties) = layout(&schema, &schema, WriterProperties::builder());
         let stored = stored.unwrap_or(schema);
         let batch = cast_batch(&batch, &stored).map_err(|e| e.to_string())?;
         let options = ArrowWriterOptions::new().with_properties(properties.build());

@@ -59,6 +59,11 @@ impl Checks {
         Ok(Self { checks: checks.collect::<Result<_>>()? })
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.checks.is_empty()
+    }
+
     /// Fails if a row of `batch` does not pass.
     pub(super) fn check(&self, batch: &RecordBatch) -> Result<()> {
         self.checks.iter().try_for_each(|check| check.apply(batch))

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
@@ -53,7 +53,9 @@ pub(in super::super) struct DataWriter {
     checks: Checks,
     /// All columns, in the types that Delta has.
     stored: SchemaRef,
-    /// Those of them that are in the files.
+    /// The same, but for forms of strings and bytes that are the same in a file: those stay what they are.
+    written: SchemaRef,
+    /// The columns that are in the files, in the types that Delta has.
     in_files: SchemaRef,
     partition_columns: Vec<String>,
     /// Columns of floats that have NaN.
@@ -85,9 +87,11 @@ impl DataWriter {
                 "a table needs at least one column besides those it is partitioned by",
             ));
         }
+        let written = Arc::new(as_written(logical, &stored, partition_columns));
         Ok(Self {
             catalog,
             checks: Checks::default(),
+            written,
             stored: Arc::new(stored),
             in_files,
             partition_columns: partition_columns.to_vec(),
@@ -100,7 +104,10 @@ impl DataWriter {
 
     /// The same, of rows that must pass the checks of a table.
     pub(in super::super) fn with_checks(self, version: &DeltaVersion) -> Result<Self> {
-        Ok(Self { checks: Checks::of(version)?, ..self })
+        let checks = Checks::of(version)?;
+        // Checks are made for the types that Delta has.
+        let written = if checks.is_empty() { self.written } else { Arc::clone(&self.stored) };
+        Ok(Self { checks, written, ..self })
     }
 
     /// Rows written so far.
@@ -110,15 +117,22 @@ impl DataWriter {
 
     /// Writes the rows of `batch`, which has the table's columns.
     pub(in super::super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let batch = to_stored(batch, &self.stored)?;
+        let batch = to_stored(batch, &self.written)?;
         self.checks.check(&batch)?;
         self.note_nan(&batch);
         self.rows += batch.num_rows() as u64;
         if self.partition_columns.is_empty() {
             return self.write_part(Vec::new(), &batch);
         }
+        let columns = self.in_files.fields().iter().map(|field| batch.schema().index_of(field.name()));
+        let columns: Vec<usize> = columns
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::internal(format!("a column of a data file: {error}")))?;
+        let in_files = batch
+            .project(&columns)
+            .map_err(|error| Error::internal(format!("the columns of a data file: {error}")))?;
         for (values, rows) in self.split(&batch)? {
-            let part = take_record_batch(&batch, &UInt32Array::from(rows))
+            let part = take_record_batch(&in_files, &UInt32Array::from(rows))
                 .map_err(|error| Error::internal(format!("splitting rows by partition: {error}")))?;
             self.write_part(values, &part)?;
         }
@@ -167,16 +181,9 @@ impl DataWriter {
         }
         let staged = match self.open.entry(values) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(new) => new.insert(self.catalog.staging.create(Arc::clone(&self.in_files))?),
+            Entry::Vacant(new) => new.insert(self.catalog.staging.create_as(batch.schema(), &self.in_files)?),
         };
-        let columns = self.in_files.fields().iter().map(|field| batch.schema().index_of(field.name()));
-        let columns: Vec<usize> = columns
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::internal(format!("a column of a data file: {error}")))?;
-        let batch = batch
-            .project(&columns)
-            .map_err(|error| Error::internal(format!("the columns of a data file: {error}")))?;
-        staged.write(&batch)
+        staged.write(batch)
     }
 
     fn finish_largest(&mut self) -> Result<()> {
@@ -210,6 +217,20 @@ impl DataWriter {
     pub(in super::super) fn partition_columns(&self) -> &[String] {
         &self.partition_columns
     }
+}
+
+/// `stored` with the strings and bytes of `logical` in the forms that they have there.
+fn as_written(logical: &Schema, stored: &Schema, partition_columns: &[String]) -> Schema {
+    use DataType::{BinaryView, LargeBinary, LargeUtf8, Utf8View};
+    let field = |(given, stored): (&FieldRef, &FieldRef)| match given.data_type() {
+        form @ (Utf8View | LargeUtf8 | BinaryView | LargeBinary)
+            if !partition_columns.contains(given.name()) =>
+        {
+            Arc::new(Field::clone(stored).with_data_type(form.clone()))
+        }
+        _ => Arc::clone(stored),
+    };
+    Schema::new(logical.fields().iter().zip(stored.fields()).map(field).collect::<Vec<_>>())
 }
 
 impl Finished {
