@@ -328,7 +328,7 @@ impl AsyncFileReader for HeldReader {
         let skip = options.is_some_and(|options| options.column_index_policy() == PageIndexPolicy::Skip);
         let (file, footers) = (self.file.clone(), Arc::clone(&self.footers));
         let load = move || if skip { footers.of(&file) } else { footers.with_page_index(&file) };
-        async move { Ok(Arc::clone(&blocking(load).await.map_err(parquet_error)?.metadata)) }.boxed()
+        async move { blocking(move || load()?.for_queries()).await.map_err(parquet_error) }.boxed()
     }
 }
 

@@ -6,7 +6,12 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::basic::{LogicalType, Type};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -24,12 +29,25 @@ pub struct Footer {
     pub schema: SchemaRef,
     /// The schema as FlightInfo has it, made when it is first asked for: listings ask every time.
     encoded: OnceLock<Bytes>,
+    /// See [`for_queries`](Self::for_queries).
+    queried: OnceLock<Arc<ParquetMetaData>>,
 }
 
 impl Footer {
     /// The schema as an encapsulated IPC message.
     pub fn ipc_schema(&self) -> Bytes {
         self.encoded.get_or_init(|| ipc_schema(&self.schema).into()).clone()
+    }
+
+    /// The footer as queries may rely on it: without the bounds of floats. Those leave NaN out, which is larger
+    /// than all numbers to a query, so what is skipped by them could hold rows that it asks for.
+    pub fn for_queries(&self) -> Result<Arc<ParquetMetaData>> {
+        if let Some(made) = self.queried.get() {
+            return Ok(Arc::clone(made));
+        }
+        let made = without_float_bounds(&self.metadata)
+            .map_err(|error| Error::internal(format!("a footer without bounds: {error}")))?;
+        Ok(Arc::clone(self.queried.get_or_init(|| made)))
     }
 
     /// Rows in the file.
@@ -47,7 +65,7 @@ impl Footer {
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| damaged(file.path(), &error.to_string()).with_source(error))?;
         let (metadata, schema) = (Arc::clone(loaded.metadata()), Arc::clone(loaded.schema()));
-        let footer = Self { metadata, schema, encoded: OnceLock::new() };
+        let footer = Self { metadata, schema, encoded: OnceLock::new(), queried: OnceLock::new() };
         footer.check(file.path())?;
         Ok(footer)
     }
@@ -61,6 +79,35 @@ impl Footer {
         }
         Ok(())
     }
+}
+
+fn without_float_bounds(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaData>, ParquetError> {
+    let is_float = |column: &ColumnChunkMetaData| {
+        matches!(column.column_type(), Type::FLOAT | Type::DOUBLE)
+            || column.column_descr().logical_type_ref() == Some(&LogicalType::Float16)
+    };
+    if !metadata.row_groups().iter().any(|group| group.columns().iter().any(is_float)) {
+        return Ok(Arc::clone(metadata));
+    }
+    let strip = |group: &RowGroupMetaData| {
+        let column = |column: &ColumnChunkMetaData| {
+            let builder = column.clone().into_builder();
+            if is_float(column) { builder.clear_statistics().build() } else { builder.build() }
+        };
+        let columns = group.columns().iter().map(column).collect::<Result<_, _>>()?;
+        group.clone().into_builder().set_column_metadata(columns).build()
+    };
+    let groups = metadata.row_groups().iter().map(strip).collect::<Result<_, _>>()?;
+    let mut index = metadata.column_index().cloned();
+    for (group, columns) in metadata.row_groups().iter().zip(index.iter_mut().flatten()) {
+        for (column, index) in group.columns().iter().zip(columns) {
+            if is_float(column) {
+                *index = ColumnIndexMetaData::NONE;
+            }
+        }
+    }
+    let builder = ParquetMetaData::clone(metadata).into_builder();
+    Ok(Arc::new(builder.set_row_groups(groups).set_column_index(index).build()))
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

@@ -339,15 +339,18 @@ class TestRefused:
         expected = data.filter(pc.invert(pc.is_in(data["id"], pa.array([0, 3, 19]))))
         assert by_id(pa.table(DeltaTable(lake).scan())) == by_id(expected)
         assert get(shared_client, lake.name).num_rows == len(expected)
-        matches(shared_client, sql, lake, expected)
+        assert by_id(query(sql, f"select * from {lake.name}")) == by_id(expected)
         assert rows(sql, f"select count(*), max(id) from {lake.name}") == [(len(expected), max(expected["id"].to_pylist()))]
         assert rows(sql, f"select id from {lake.name} where id in (0, 1, 3, 19)") == [(1,)]
         assert len(rows(sql, f"select id from {lake.name} limit 2")) == 2
         run(sql, f"delete from {lake.name} where id = 1")
         expected = expected.filter(pc.not_equal(expected["id"], 1))
-        matches(shared_client, sql, lake, expected)
+        assert by_id(get(shared_client, lake.name)) == by_id(expected)
         append(shared_client, lake.name, data.slice(0, 1))
-        matches(shared_client, sql, lake, pa.concat_tables([expected, data.slice(0, 1)]))
+        expected = pa.concat_tables([expected, data.slice(0, 1)])
+        assert by_id(get(shared_client, lake.name)) == by_id(expected)
+        # Not by its datasets, which know no deletion vectors.
+        assert by_id(pa.table(DeltaTable(lake).scan())) == by_id(expected)
 
     def test_an_unknown_feature(self, shared, shared_client, sql, lake):
         write_deltalake(lake, DATA.select(["id", "kind"]))
