@@ -91,7 +91,7 @@ def put(uri: str, name: str, source: str, at_least: int = 0, mode: str = "") -> 
     """Upload the file's batches once, or over and over until `at_least` bytes were sent; then see that they landed."""
     client, descriptor = connect(uri), fl.FlightDescriptor.for_path(name)
     options = fl.FlightCallOptions(headers=[(b"x-airstrip-mode", mode.encode())] if mode else [])
-    before = client.get_flight_info(descriptor).total_records if mode == "append" else 0
+    before = stored_rows(client, descriptor) if mode == "append" else 0
     target = at_least or sum(size for _, size in batches(source))
     rows = sent = 0
     start = time.perf_counter()
@@ -106,10 +106,17 @@ def put(uri: str, name: str, source: str, at_least: int = 0, mode: str = "") -> 
         pass
     writer.close()
     wall = time.perf_counter() - start
-    landed = client.get_flight_info(descriptor).total_records - before
+    landed = stored_rows(client, descriptor) - before
     if landed != rows:
         raise RuntimeError(f"{rows} rows were sent, {landed} landed")
     return {"wall": wall, "rows": rows}
+
+
+def stored_rows(client, descriptor) -> int:
+    try:
+        return client.get_flight_info(descriptor).total_records
+    except KeyError:  # There is no such dataset.
+        return 0
 
 
 def ingest(uri: str, name: str, batches: int, rows: int) -> dict:

@@ -30,7 +30,8 @@ use super::running::{Activity, State};
 use super::session::Engine;
 use super::statement::{check_no_parameters, parse};
 use crate::catalog::{
-    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, TemporaryUpload, Upload, View,
+    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, Snapshot, TemporaryUpload,
+    Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{BatchSink, Operation, Storing, blocking};
@@ -49,8 +50,8 @@ pub enum TableSink {
         name: String,
         /// Whether it takes the place of one of that name.
         replace: bool,
-        /// Rows that were there before.
-        before: u64,
+        /// What was there before, if rows are added to it.
+        before: Option<Arc<Snapshot>>,
     },
     /// Rows of a table that change.
     Change(Box<ChangeSink>),
@@ -67,7 +68,7 @@ impl TableSink {
     ) -> Result<Self> {
         let tables = Arc::clone(&environment.temporary);
         let there = tables.get(name.name.as_str()).filter(|_| mode == PutMode::Append);
-        let before = there.as_ref().map_or(0, |table| table.dataset.rows());
+        let before = there.clone();
         let upload = match there {
             Some(table) => TemporaryUpload::append(catalog, name.clone(), table, &schema)?,
             None => TemporaryUpload::begin(catalog, name.clone(), schema)?,
@@ -88,8 +89,8 @@ impl TableSink {
             Self::Dataset(upload) => Ok(upload.commit()?.rows),
             Self::Temporary { upload, tables, name, replace, before } => {
                 let (snapshot, rows) = upload.finish()?;
-                tables.add(&name, snapshot, replace)?;
-                Ok(rows - before)
+                tables.add(&name, snapshot, replace, before.as_ref())?;
+                Ok(rows - before.map_or(0, |before| before.dataset.rows()))
             }
             Self::Change(sink) => sink.finish(),
         }

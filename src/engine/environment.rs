@@ -55,8 +55,23 @@ impl TemporaryTables {
     }
 
     /// Adds a table.
-    pub(super) fn add(&self, name: &str, snapshot: Snapshot, replace: bool) -> Result<()> {
+    ///
+    /// Where it holds the rows of one that is there, that must be `before` still.
+    pub(super) fn add(
+        &self,
+        name: &str,
+        snapshot: Snapshot,
+        replace: bool,
+        before: Option<&Arc<Snapshot>>,
+    ) -> Result<()> {
         let mut tables = self.lock();
+        if let Some(before) = before
+            && !tables.get(name).is_some_and(|now| Arc::ptr_eq(now, before))
+        {
+            return Err(Error::precondition(format!(
+                "the temporary table {name} was changed meanwhile; nothing was added, try again"
+            )));
+        }
         let exists = tables.contains_key(name);
         if exists && !replace {
             return Err(Error::new(

@@ -10,6 +10,8 @@ use parquet::file::metadata::RowGroupMetaData;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout_at;
 
 use super::flight::Handler;
 use super::flight_sql::{self, Answer};
@@ -17,9 +19,10 @@ use super::rpc::Rpc;
 use super::session::Client;
 use super::target::named;
 use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
+use crate::engine::deadline_exceeded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{CommitSummary, blocking};
+use crate::storage::{CommitSummary, DeltaLog, blocking};
 
 const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
@@ -222,7 +225,9 @@ impl Handler {
         let dataset = named(&request.schema, &request.name, &catalog).await?;
         rpc.about(&dataset.to_string());
         let (name, schema) = names(&dataset);
-        let done = blocking(move || catalog.optimize_dataset(&dataset, &request.z_order_by)).await?;
+        let (log, turn) = self.turn(&dataset, rpc).await?;
+        let done =
+            blocking(move || catalog.optimize_dataset(&dataset, &log, &turn, &request.z_order_by)).await?;
         Ok(proto::OptimizeDatasetResponse {
             name,
             schema,
@@ -267,8 +272,19 @@ impl Handler {
             ))
         })?;
         let (name, schema) = names(&dataset);
-        let version = blocking(move || catalog.restore_dataset(&dataset, to)).await?.to_string();
+        let (log, turn) = self.turn(&dataset, rpc).await?;
+        let restored = blocking(move || catalog.restore_dataset(&dataset, &log, &turn, to));
+        let version = restored.await?.to_string();
         Ok(proto::RestoreDatasetResponse { name, schema, version })
+    }
+
+    /// A table, and the turn to change its rows: waited for here, where waiting holds no thread up.
+    async fn turn(&self, dataset: &DatasetRef, rpc: &Rpc) -> Result<(Arc<DeltaLog>, OwnedMutexGuard<()>)> {
+        let (catalog, wanted) = (Arc::clone(self.engine.catalog()), dataset.clone());
+        let log = blocking(move || catalog.delta_table(&wanted)).await?;
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let turn = timeout_at(deadline, log.changing()).await.map_err(|_| deadline_exceeded())?;
+        Ok((log, turn))
     }
 
     async fn describe_dataset(

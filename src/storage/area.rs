@@ -33,7 +33,7 @@ impl Area {
 
     /// Device and inode of the directory.
     pub fn identity(&self) -> Result<(u64, u64)> {
-        let metadata = self.dir.dir_metadata().map_err(|error| io_error("look at", &self.path, error))?;
+        let metadata = self.dir.dir_metadata().map_err(|error| io_error("look at", Path::new("."), error))?;
         Ok((metadata.dev(), metadata.ino()))
     }
 

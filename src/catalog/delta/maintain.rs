@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{FieldRef, Schema};
+use tokio::sync::OwnedMutexGuard;
 
 use super::super::name::DatasetRef;
 use super::super::store::Catalog;
@@ -22,6 +23,9 @@ pub struct MaintenanceOptions {
     /// Files of fewer bytes than these are small.
     pub small_file_bytes: u64,
 }
+
+/// The turn to change a table's rows.
+type Turn = OwnedMutexGuard<()>;
 
 /// What a compaction did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +66,13 @@ impl Catalog {
         if options.compact_files > 0 {
             let groups = small_files(&log.latest()?, options.small_file_bytes);
             if groups.values().any(|group| group.len() >= options.compact_files) {
-                self.compact(dataset, log, options.small_file_bytes, options.compact_files)?;
+                // Where a statement has the turn, it asks for another look when it is done.
+                if let Some(turn) = log.try_changing() {
+                    let (small, least) = (options.small_file_bytes, options.compact_files);
+                    if let Err(error) = self.compact(dataset, log, &turn, small, least) {
+                        tracing::warn!(%dataset, %error, "cannot compact a Delta table");
+                    }
+                }
             }
         }
         log.checkpoint(&log.latest()?).map(|_| ())
@@ -73,15 +83,21 @@ impl Catalog {
         self: &Arc<Self>,
         dataset: &DatasetRef,
         log: &Arc<DeltaLog>,
+        _turn: &Turn,
         small_bytes: u64,
         least: usize,
     ) -> Result<()> {
-        let _turn = log.changing_blocking();
         let change =
             RowChange::begin(Arc::clone(self), dataset.clone(), Arc::clone(log), Operation::Compact)?;
         let groups = change.small_files(small_bytes);
         let files: Vec<usize> = groups.into_values().filter(|group| group.len() >= least).flatten().collect();
         if files.is_empty() { Ok(()) } else { change.compact(&files) }
+    }
+
+    /// The log of `dataset`, which must be a Delta table, for work on the whole of it.
+    pub fn delta_table(&self, dataset: &DatasetRef) -> Result<Arc<DeltaLog>> {
+        self.root.check_writable()?;
+        self.log_of(dataset)
     }
 
     /// Makes `dataset` a Delta table, if it is none yet, for its rows to be changed.
@@ -123,14 +139,18 @@ impl Catalog {
     }
 
     /// Compacts the small files of a dataset; by the columns `z_order` if any are given, and then all files.
-    pub fn optimize_dataset(self: &Arc<Self>, dataset: &DatasetRef, z_order: &[String]) -> Result<Optimized> {
-        self.root.check_writable()?;
-        let log = self.log_of(dataset)?;
+    pub fn optimize_dataset(
+        self: &Arc<Self>,
+        dataset: &DatasetRef,
+        log: &Arc<DeltaLog>,
+        turn: &Turn,
+        z_order: &[String],
+    ) -> Result<Optimized> {
         let before = log.latest()?;
         if z_order.is_empty() {
-            self.compact(dataset, &log, self.options.maintenance.small_file_bytes, 2)?;
+            self.compact(dataset, log, turn, self.options.maintenance.small_file_bytes, 2)?;
         } else {
-            let _turn = log.changing_blocking();
+            let _lock = self.lock(dataset);
             log.z_order(z_order).map_err(|error| about(dataset, &error))?;
         }
         let after = log.latest()?;
@@ -161,10 +181,13 @@ impl Catalog {
     }
 
     /// Makes an earlier version the newest one again, as a new version.
-    pub fn restore_dataset(&self, dataset: &DatasetRef, at: AtVersion) -> Result<Version> {
-        self.root.check_writable()?;
-        let log = self.log_of(dataset)?;
-        let _turn = log.changing_blocking();
+    pub fn restore_dataset(
+        &self,
+        dataset: &DatasetRef,
+        log: &DeltaLog,
+        _turn: &Turn,
+        at: AtVersion,
+    ) -> Result<Version> {
         let _lock = self.lock(dataset);
         let to = match at {
             AtVersion::Number(number) => log.at(number),

@@ -173,7 +173,17 @@ impl Catalog {
         log: &DeltaLog,
         version: &DeltaVersion,
     ) -> Result<Snapshot> {
-        let parts = self.checked_files(dataset, version)?;
+        let files = self.checked_files(dataset, version)?;
+        self.snapshot_of_files(dataset, log, version, files)
+    }
+
+    fn snapshot_of_files(
+        &self,
+        dataset: &DatasetRef,
+        log: &DeltaLog,
+        version: &DeltaVersion,
+        parts: Vec<DataFile>,
+    ) -> Result<Snapshot> {
         let opened = parallel_map(&parts, |part| {
             let file = log.area().hold(&part.path)?;
             let footer = self.footers.of(&file)?;

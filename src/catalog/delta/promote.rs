@@ -101,7 +101,8 @@ impl Catalog {
         }
         // Before anything is touched: what Delta cannot hold stays as it is.
         delta_types(&described.schema)?;
-        if needs_rewrite(&described.schema) {
+        let has_links = described.parts.iter().any(|part| self.passes_link(&part.path));
+        if needs_rewrite(&described.schema) || has_links {
             return self.promote_rewritten(dataset, form);
         }
         let files = new_files(&described)?;
@@ -166,6 +167,15 @@ impl Catalog {
         self.create_delta(dataset, &logical, &partitions, writer.finish()?, Some(form))
     }
 
+    /// Whether a link lies on the way to a file: what it leads to may be out of a table's reach.
+    fn passes_link(&self, path: &Path) -> bool {
+        let is_link = |path: &Path| {
+            let found = self.root.area().dir().symlink_metadata(path);
+            found.is_ok_and(|found| found.file_type().is_symlink())
+        };
+        path.ancestors().filter(|above| !above.as_os_str().is_empty()).any(is_link)
+    }
+
     /// Puts the staged directory where the dataset is now, in one step.
     fn take_place(&self, dataset: &DatasetRef, form: Form, staged: &Path) -> Result<Arc<DeltaLog>> {
         let path = form.path(dataset);
@@ -205,7 +215,13 @@ fn new_files(dataset: &Dataset) -> Result<Vec<NewFile>> {
     let file = |part: &PartFile| {
         let modified = part.stat.modified().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let names = dataset.partition_fields.iter().map(|field| field.name().clone());
-        let texts = part.partition_values.iter().map(text_of);
+        let texts: Vec<Option<String>> = part.partition_values.iter().map(text_of).collect();
+        if texts.iter().flatten().any(String::is_empty) {
+            return Err(Error::precondition(format!(
+                "the folder of {} holds an empty text, which Delta takes for NULL; rename the folder first",
+                part.path.display()
+            )));
+        }
         Ok(NewFile {
             path: part.path.clone(),
             bytes: part.stat.size(),

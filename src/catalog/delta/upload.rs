@@ -13,7 +13,7 @@ use super::conform::{Conform, merged};
 use super::writer::{DataWriter, Finished, place_all};
 use super::{delta_version, mark};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Changes, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
+use crate::storage::{Changes, Committed, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
 
 /// How often a dataset is looked for that seems to be there and is not found.
 const LOOKS: usize = 5;
@@ -123,7 +123,8 @@ impl DeltaUpload {
             publish(&log, &read, files, &partitions, &options, changes_columns.then_some(&*logical))?;
         drop(lock);
         catalog.maintain(&dataset, &log);
-        Ok(receipt(&version, rows, bytes))
+        let mark = DeltaMark { table_id: version.table_id, version: version.version };
+        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark) })
     }
 }
 
@@ -167,14 +168,23 @@ fn publish(
     partitions: &[String],
     options: &PutOptions,
     schema: Option<&Schema>,
-) -> Result<DeltaVersion> {
+) -> Result<Committed> {
     let add = place_all(files, partitions, log)?;
     let mut changes = Changes::append(add, options.transaction.clone());
     changes.schema = schema.cloned();
     let mut read = read.clone();
+    if options.if_version.is_some() || options.mode != PutMode::Append {
+        // What is there when it is published, not only what was there when the upload began.
+        let latest = log.latest()?;
+        if !latest.has_shape_of(&read) {
+            return Err(Error::precondition(
+                "the columns or properties of the table have changed during the upload; nothing was stored, try again",
+            ));
+        }
+        read = latest;
+        changes.exact = options.if_version.is_some();
+    }
     if options.mode != PutMode::Append {
-        // All that is there when it is published, not only what was there when the upload began.
-        read = log.latest()?;
         changes.operation = Operation::Overwrite;
         changes.remove = read.files();
     }

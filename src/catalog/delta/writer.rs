@@ -18,11 +18,13 @@ use super::super::store::Catalog;
 use super::checks::Checks;
 use crate::error::{Error, Result};
 use crate::storage::{
-    DeltaLog, DeltaVersion, Footer, NewFile, StagedFile, delta_types, file_stats, to_stored,
+    DeltaLog, DeltaVersion, Footer, NewFile, StagedFile, batch_bytes, delta_types, file_stats, to_stored,
 };
 
-/// Files of different partitions that are open at once; past it the one with the most rows is finished.
+/// Files of different partitions that are open at once, and the bytes that were written to them; past either the
+/// largest is finished.
 const MAX_OPEN: usize = 64;
+const MAX_OPEN_BYTES: usize = 512 << 20;
 /// The longest folder name that file systems take, with room to spare.
 const MAX_FOLDER: usize = 200;
 /// What Hive writes for a NULL in a partition column.
@@ -60,9 +62,16 @@ pub(in super::super) struct DataWriter {
     partition_columns: Vec<String>,
     /// Columns of floats that have NaN.
     with_nan: HashSet<String>,
-    open: HashMap<Values, StagedFile>,
+    open: HashMap<Values, Open>,
     finished: Vec<Finished>,
     rows: u64,
+}
+
+/// A file that rows are written to.
+struct Open {
+    staged: StagedFile,
+    /// Bytes that were written to it.
+    bytes: usize,
 }
 
 /// A file that is whole and synced, and lies in staging.
@@ -176,20 +185,26 @@ impl DataWriter {
     }
 
     fn write_part(&mut self, values: Values, batch: &RecordBatch) -> Result<()> {
-        if !self.open.contains_key(&values) && self.open.len() >= MAX_OPEN {
+        let bytes: usize = self.open.values().map(|open| open.bytes).sum();
+        let is_new = !self.open.contains_key(&values);
+        if (is_new && self.open.len() >= MAX_OPEN) || (self.open.len() > 1 && bytes > MAX_OPEN_BYTES) {
             self.finish_largest()?;
         }
-        let staged = match self.open.entry(values) {
+        let open = match self.open.entry(values) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(new) => new.insert(self.catalog.staging.create_as(batch.schema(), &self.in_files)?),
+            Entry::Vacant(new) => {
+                let staged = self.catalog.staging.create_as(batch.schema(), &self.in_files)?;
+                new.insert(Open { staged, bytes: 0 })
+            }
         };
-        staged.write(batch)
+        open.bytes += batch_bytes(batch);
+        open.staged.write(batch)
     }
 
     fn finish_largest(&mut self) -> Result<()> {
-        let largest =
-            self.open.iter().max_by_key(|(_, staged)| staged.rows()).map(|(values, _)| values.clone());
-        let Some((values, staged)) = largest.and_then(|values| self.open.remove_entry(&values)) else {
+        let largest = self.open.iter().max_by_key(|(_, open)| open.bytes).map(|(values, _)| values.clone());
+        let Some((values, Open { staged, .. })) = largest.and_then(|values| self.open.remove_entry(&values))
+        else {
             return Ok(());
         };
         let finished = self.finish_file(values, staged)?;
@@ -207,7 +222,7 @@ impl DataWriter {
     pub(in super::super) fn finish(mut self) -> Result<Vec<Finished>> {
         let open = std::mem::take(&mut self.open);
         let mut finished = std::mem::take(&mut self.finished);
-        for (values, staged) in open {
+        for (values, Open { staged, .. }) in open {
             finished.push(self.finish_file(values, staged)?);
         }
         Ok(finished)

@@ -7,7 +7,8 @@ use arrow::datatypes::Schema;
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake_core::kernel::transaction::{CommitData, PROTOCOL, TransactionError};
 use deltalake_core::kernel::{
-    Action, Add, CommitInfo, Metadata, MetadataExt, Protocol, Remove, Transaction as TxnAction, new_metadata,
+    Action, Add, CommitInfo, Metadata, MetadataExt, Protocol, Remove, StructType, Transaction as TxnAction,
+    new_metadata,
 };
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -84,12 +85,24 @@ pub struct Changes {
     pub schema: Option<Schema>,
     /// The application's number for it.
     pub transaction: Option<Transaction>,
+    /// Whether it may follow only the very version that it was worked out on.
+    pub exact: bool,
+}
+
+/// A version that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The table's identity.
+    pub table_id: String,
+    /// The version's number.
+    pub version: u64,
 }
 
 impl Changes {
     /// A change that adds files.
     pub fn append(add: Vec<NewFile>, transaction: Option<Transaction>) -> Self {
-        Self { operation: Operation::Append, add, remove: Vec::new(), schema: None, transaction }
+        let operation = Operation::Append;
+        Self { operation, add, remove: Vec::new(), schema: None, transaction, exact: false }
     }
 
     /// Whether it moves data around without changing rows.
@@ -101,7 +114,7 @@ impl Changes {
 impl DeltaLog {
     /// Makes `changes`, which were worked out on the version `read`, the next version, durably and in one
     /// step. Where other commits came first and do not touch the same, it goes after them.
-    pub fn commit(&self, read: &DeltaVersion, changes: &Changes) -> Result<DeltaVersion> {
+    pub fn commit(&self, read: &DeltaVersion, changes: &Changes) -> Result<Committed> {
         let mut checked = read.number();
         for _ in 0..ATTEMPTS {
             let latest = self.latest()?;
@@ -110,7 +123,15 @@ impl DeltaLog {
                     "the table was dropped and made anew meanwhile; nothing was changed, try again",
                 ));
             }
-            if !reads_rows(&changes.operation) && changes.remove.is_empty() && latest.has_shape_of(read) {
+            if changes.exact && latest.number() != read.number() {
+                return Err(Error::precondition(format!(
+                    "the table has version {} by now, not {}; nothing was changed",
+                    latest.number(),
+                    read.number()
+                )));
+            }
+            let adds_only = !reads_rows(&changes.operation) && changes.remove.is_empty();
+            if adds_only && changes.transaction.is_none() && latest.has_shape_of(read) {
                 // Nothing that came between can matter to rows that are only added.
                 checked = latest.number();
             }
@@ -128,7 +149,10 @@ impl DeltaLog {
                 Uuid::new_v4(),
             ))?;
             match written {
-                Ok(()) => return self.after_commit(&latest, next),
+                Ok(()) => {
+                    self.after_commit(&latest, next);
+                    return Ok(Committed { table_id: latest.table_id().to_owned(), version: next });
+                }
                 // Another program's: look again.
                 Err(TransactionError::VersionAlreadyExists(_)) => {}
                 Err(error) => return Err(refused(error)),
@@ -137,16 +161,13 @@ impl DeltaLog {
         Err(Error::precondition("other programs commit to the table all the time; try again"))
     }
 
-    /// The state after our commit, which is durable whatever happens here.
-    fn after_commit(&self, before: &DeltaVersion, number: u64) -> Result<DeltaVersion> {
+    /// Takes note of our commit, which is durable whatever happens here.
+    fn after_commit(&self, before: &DeltaVersion, number: u64) {
         let mut state = before.state.as_ref().clone();
-        match self.load(state.update(self.store.as_ref(), Some(number)), Ok) {
-            Ok(()) => self.committed(state),
-            Err(error) => {
-                tracing::warn!(%error, "a Delta table is read anew after a commit");
-                self.forget();
-                self.at(number)
-            }
+        let updated = self.load(state.update(self.store.as_ref(), Some(number)), Ok);
+        if let Err(error) = updated.and_then(|()| self.committed(state)) {
+            tracing::warn!(%error, "a Delta table is read anew after a commit");
+            self.forget();
         }
     }
 
@@ -157,18 +178,23 @@ impl DeltaLog {
         };
         let gone: HashSet<&Path> = changes.remove.iter().map(|file| file.path.as_path()).collect();
         let mut info = None;
-        let (mut schema, mut removed, mut added) = (false, false, false);
+        let (mut schema, mut removed, mut added, mut sent) = (false, false, false, false);
         for action in &actions {
             match action {
                 Action::CommitInfo(found) => info = Some(found),
                 Action::Metadata(_) | Action::Protocol(_) => schema = true,
                 Action::Remove(remove) => removed |= gone.contains(Path::new(&remove.path)),
                 Action::Add(add) => added |= add.data_change,
+                Action::Txn(txn) => {
+                    sent |= changes.transaction.as_ref().is_some_and(|own| own.app == txn.app_id);
+                }
                 _ => {}
             }
         }
         let what = if schema {
             "the columns or properties of the table"
+        } else if sent {
+            "the last transaction of this application"
         } else if removed {
             "rows that this statement changes as well"
         } else if added && reads_rows(&changes.operation) && !is_blind(info) {
@@ -345,7 +371,17 @@ fn described(logical: &Schema, partitions: &[String]) -> Result<(Metadata, Proto
 /// The actions that give a table other columns.
 fn new_schema(latest: &DeltaVersion, logical: &Schema) -> Result<Vec<Action>> {
     let stored = delta_types(logical)?;
-    let columns = struct_type(&stored)?;
+    let before = latest.state.schema();
+    // A column that stays keeps what other programs have noted on it: invariants, say.
+    let plain = struct_type(&stored)?;
+    let columns = plain.fields().map(|field| {
+        let same = before
+            .field(field.name())
+            .filter(|old| old.data_type() == field.data_type() && old.is_nullable() == field.is_nullable());
+        same.unwrap_or(field).clone()
+    });
+    let columns = StructType::try_new(columns.collect::<Vec<_>>())
+        .map_err(|error| Error::internal(format!("the columns of a table: {error}")))?;
     let mut metadata = latest.state.metadata().clone().with_schema(&columns).map_err(described_badly)?;
     metadata = if arrow_schema(&columns)? == *logical {
         metadata.remove_config_key(ARROW_SCHEMA)

@@ -278,8 +278,9 @@ impl DeltaLog {
                         info.in_commit_timestamp.or(info.timestamp).unwrap_or(summary.timestamp);
                     summary.operation = info.operation.unwrap_or_default();
                     if let Some(parameters) = info.operation_parameters {
-                        // In an order that is always the same.
-                        let parameters: std::collections::BTreeMap<_, _> = parameters.into_iter().collect();
+                        // In an order that is always the same, and without where on the machine it lies.
+                        let parameters: std::collections::BTreeMap<_, _> =
+                            parameters.into_iter().filter(|(key, _)| key != "location").collect();
                         summary.parameters = serde_json::to_string(&parameters).unwrap_or_default();
                     }
                 }
@@ -390,7 +391,7 @@ impl DeltaVersion {
     }
 
     /// Whether the columns, properties and protocol are those of another version.
-    pub(super) fn has_shape_of(&self, other: &Self) -> bool {
+    pub fn has_shape_of(&self, other: &Self) -> bool {
         self.state.metadata() == other.state.metadata() && self.state.protocol() == other.state.protocol()
     }
 
@@ -488,8 +489,8 @@ impl DeltaLog {
         Arc::clone(&self.changing).lock_owned().await
     }
 
-    /// The same on a thread for blocking work.
-    pub fn changing_blocking(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.changing).blocking_lock_owned()
+    /// The same if nobody else has it.
+    pub fn try_changing(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.changing).try_lock_owned().ok()
     }
 }

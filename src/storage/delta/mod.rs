@@ -13,7 +13,7 @@ mod stats;
 mod store;
 mod types;
 
-pub use commit::{Changes, NewFile, Operation, Transaction, first_entry, first_entry_path};
+pub use commit::{Changes, Committed, NewFile, Operation, Transaction, first_entry, first_entry_path};
 pub use log::{CommitSummary, DataFile, DeletedRows, DeltaLog, DeltaVersion};
 pub use runtime::DeltaRuntime;
 pub use stats::file_stats;

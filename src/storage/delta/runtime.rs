@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 
 /// Threads that wait for the library's reads and writes, which are blocking work by themselves.
 const THREADS: usize = 2;
+
+/// How long work is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the library's futures for callers that block. It is made when the first Delta table is met: most
 /// roots have none.
@@ -57,9 +61,10 @@ impl DeltaRuntime {
 impl Drop for DeltaRuntime {
     fn drop(&mut self) {
         let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // A runtime waits for its threads when it is dropped, which a thread of another one may not do.
+        // A runtime waits for its threads when it goes, which a thread of another one may not do; and not for
+        // ever, since this may be the end of work that it runs itself.
         if let Some(runtime) = runtime {
-            let _ = std::thread::spawn(move || drop(runtime)).join();
+            let _ = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join();
         }
     }
 }
