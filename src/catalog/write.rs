@@ -84,7 +84,7 @@ impl Upload {
         catalog.check_schema(&dataset.schema)?;
         check_storable(&schema)?;
         let expected_rows = options.expected_rows;
-        let way = if catalog.goes_to_delta(&dataset, &options)? {
+        let way = if catalog.goes_to_delta(&dataset, &options) {
             Way::Delta(Box::new(DeltaUpload::begin(catalog, dataset, &schema, options)?))
         } else {
             Way::File(Box::new(FileUpload::begin(catalog, dataset, schema, options)?))

@@ -126,7 +126,7 @@ impl Engine {
             self.planning(deadline, async move { parse(&sql, &limits) }.boxed()).await?
         };
         let values = bound.filter(|bound| bound.rows() > 0);
-        let changed = self.change_parsed(&activity, statement, values, environment, permit, deadline).await;
+        let changed = self.change_parsed(&activity, (statement, values), environment, permit, deadline).await;
         activity.end(changed.as_ref().err());
         changed
     }
@@ -134,8 +134,7 @@ impl Engine {
     async fn change_parsed(
         &self,
         activity: &Arc<Activity>,
-        statement: Statement,
-        bound: Option<Bound>,
+        (statement, bound): (Statement, Option<Bound>),
         environment: &Environment,
         permit: Permit,
         deadline: Instant,

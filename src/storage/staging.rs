@@ -96,17 +96,17 @@ impl Staging {
 
     /// Begins a file for batches of `schema`.
     pub fn create(&self, schema: SchemaRef) -> Result<StagedFile> {
-        self.create_as(Arc::clone(&schema), &schema)
+        self.create_as(schema, None)
     }
 
-    /// The same for a file that is to say that its columns are `declared`: other forms of the same strings.
-    pub fn create_as(&self, schema: SchemaRef, declared: &Schema) -> Result<StagedFile> {
+    /// The same for a file that may be to say that its columns are `declared`: other forms of the same strings.
+    pub fn create_as(&self, schema: SchemaRef, declared: Option<&Schema>) -> Result<StagedFile> {
         let (path, file) = self.root.create_staged()?;
         // From here on the drop removes the file.
         let root = Arc::clone(&self.root);
         let mut staged =
             StagedFile { root, path, stored: None, writer: None, rows: 0, stat: None, published: false };
-        let (stored, properties) = layout(&schema, declared, self.options.properties());
+        let (stored, properties) = layout(&schema, declared.unwrap_or(&schema), self.options.properties());
         staged.stored = stored;
         let written = staged.stored.clone().unwrap_or(schema);
         let writer = ParallelWriter::new(file, written, properties, self.encoders.clone());

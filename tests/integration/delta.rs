@@ -389,7 +389,8 @@ async fn columns_that_two_uploads_add_at_once_are_not_lost() {
 
 /// Puts an entry into a table's log as another program does.
 fn commit_by_hand(table: &Path, number: u64, actions: &[Value]) {
-    let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+    let lines: Vec<String> = actions.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n");
     let entry = table.join(format!("_delta_log/{number:020}.json"));
     let draft = entry.with_extension("draft");
     std::fs::write(&draft, text).unwrap();

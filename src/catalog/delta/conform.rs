@@ -119,9 +119,8 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (Dictionary(_, value), to) => fits(value, to),
         (from, Dictionary(_, value)) => fits(from, value),
         (from, to) if from.is_integer() && to.is_integer() => true,
-        (Float16, Float32 | Float64) | (Float32, Float64) => true,
+        (Float16, Float32 | Float64) | (Float32, Float64) | (Duration(_), Duration(_)) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
-        (Duration(_), Duration(_)) => true,
         (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to)) => {
             fits(from.data_type(), to.data_type())
         }

@@ -239,14 +239,14 @@ impl Catalog {
     }
 
     /// Whether an upload with these options goes into a Delta table.
-    pub(in super::super) fn goes_to_delta(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<bool> {
+    pub(in super::super) fn goes_to_delta(&self, dataset: &DatasetRef, options: &PutOptions) -> bool {
         // One that is gone by now is none, and one that is damaged may be replaced.
         let is_delta = self.kind(dataset).is_ok_and(|kind| kind == Kind::Delta);
-        Ok(is_delta
+        is_delta
             || options.mode == PutMode::Append
             || options.as_delta
             || options.transaction.is_some()
-            || !options.partition_by.is_empty())
+            || !options.partition_by.is_empty()
     }
 }
 

@@ -193,7 +193,7 @@ impl DataWriter {
         let open = match self.open.entry(values) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(new) => {
-                let staged = self.catalog.staging.create_as(batch.schema(), &self.in_files)?;
+                let staged = self.catalog.staging.create_as(batch.schema(), Some(&self.in_files))?;
                 new.insert(Open { staged, bytes: 0 })
             }
         };
