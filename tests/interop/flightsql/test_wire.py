@@ -276,7 +276,7 @@ class TestPrepared:
         for sql, error in [
             ("selec 1", pa.ArrowInvalid),
             ("select * from missing", KeyError),
-            ("delete from people", NotImplementedError),
+            ("copy people to 'x.parquet'", NotImplementedError),
         ]:
             with pytest.raises(error):
                 wire.Prepared(client, sql)
