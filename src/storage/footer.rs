@@ -91,8 +91,12 @@ fn without_float_bounds(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMe
     }
     let strip = |group: &RowGroupMetaData| {
         let column = |column: &ColumnChunkMetaData| {
-            let builder = column.clone().into_builder();
-            if is_float(column) { builder.clear_statistics().build() } else { builder.build() }
+            if !is_float(column) {
+                return Ok(column.clone());
+            }
+            let builder = column.clone().into_builder().clear_statistics();
+            // Who has no index of the pages' bounds yet is not to load it either.
+            builder.set_column_index_offset(None).set_column_index_length(None).build()
         };
         let columns = group.columns().iter().map(column).collect::<Result<_, _>>()?;
         group.clone().into_builder().set_column_metadata(columns).build()
