@@ -150,7 +150,6 @@ impl Catalog {
         if z_order.is_empty() {
             self.compact(dataset, log, turn, self.options.maintenance.small_file_bytes, 2)?;
         } else {
-            let _lock = self.lock(dataset);
             log.z_order(z_order).map_err(|error| about(dataset, &error))?;
         }
         let after = log.latest()?;
