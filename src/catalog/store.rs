@@ -15,12 +15,10 @@ use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions, has_parts,
-    list_entries, list_parts, parallel_map,
+    Area, DELTA_LOG, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions,
+    has_parts, list_entries, list_parts, parallel_map,
 };
 
-/// What makes a directory a Delta table.
-pub(super) const DELTA_LOG: &str = "_delta_log";
 /// How often a directory is read again when its files change while it is being opened.
 const ATTEMPTS: usize = 5;
 /// A registration is a path and a schema; more is no registration.

@@ -23,8 +23,9 @@ mod types;
 
 pub use area::Area;
 pub use delta::{
-    Changes, CommitSummary, Committed, DataFile, DeletedRows, DeltaLog, DeltaRuntime, DeltaVersion, NewFile,
-    Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path, to_logical, to_stored,
+    Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
+    DeltaVersion, NewFile, Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path,
+    to_logical, to_stored,
 };
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};

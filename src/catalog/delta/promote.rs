@@ -11,10 +11,12 @@ use super::super::dataset::{Dataset, Kind, PartFile};
 use super::super::layout::Form;
 use super::super::name::DatasetRef;
 use super::super::raw::RawScan;
-use super::super::store::{Catalog, DELTA_LOG, can_be};
+use super::super::store::{Catalog, can_be};
 use super::writer::{DataWriter, Finished, data_file_name, stats_of};
 use crate::error::{Error, Result};
-use crate::storage::{DeltaLog, NewFile, Target, delta_types, first_entry, first_entry_path, rewrite_field};
+use crate::storage::{
+    DELTA_LOG, DeltaLog, NewFile, Target, delta_types, first_entry, first_entry_path, rewrite_field,
+};
 
 /// Bytes of rows that are decoded at once while a dataset is written anew.
 const BATCH_BYTES: u64 = 8 << 20;

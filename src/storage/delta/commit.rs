@@ -17,7 +17,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::delta_error;
-use super::log::{ARROW_SCHEMA, DataFile, DeltaLog, DeltaVersion, LOG_DIR, arrow_schema};
+use super::log::{ARROW_SCHEMA, DELTA_LOG, DataFile, DeltaLog, DeltaVersion, arrow_schema};
 use super::types::{delta_types, logical_text, needs_timestamp_ntz, struct_type};
 use crate::error::{Error, Result};
 use crate::storage::Target;
@@ -234,7 +234,7 @@ impl DeltaLog {
 
     /// The version of the last checkpoint, as far as the table tells.
     fn last_checkpoint(&self) -> Option<u64> {
-        let text = self.area().dir().read(Path::new(LOG_DIR).join("_last_checkpoint")).ok()?;
+        let text = self.area().dir().read(Path::new(DELTA_LOG).join("_last_checkpoint")).ok()?;
         let hint: Value = serde_json::from_slice(&text).ok()?;
         hint.get("version")?.as_u64()
     }
@@ -467,5 +467,5 @@ fn described_badly(error: impl Into<deltalake_core::DeltaTableError>) -> Error {
 
 /// Where the log of a table that is being made goes, in the directory that becomes the table's.
 pub fn first_entry_path() -> PathBuf {
-    Path::new(LOG_DIR).join(format!("{:020}.json", 0))
+    Path::new(DELTA_LOG).join(format!("{:020}.json", 0))
 }

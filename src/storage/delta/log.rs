@@ -26,8 +26,8 @@ use super::types::parse_logical;
 use crate::error::{Error, Result, contain};
 use crate::storage::{Area, Root};
 
-/// The directory of the log within the table's.
-pub(super) const LOG_DIR: &str = "_delta_log";
+/// The directory of the log within the table's, which makes it a table.
+pub const DELTA_LOG: &str = "_delta_log";
 /// The table property that holds the Arrow schema as it was given, where Delta's types are not enough.
 pub(super) const ARROW_SCHEMA: &str = "airstrip.arrowSchema";
 /// How long the next version's absence is believed to mean that there are no later ones: another
@@ -447,7 +447,7 @@ fn refuse_unread(state: &DeltaTableState) -> Result<()> {
 
 /// Where the commit of a version lies in the table's directory.
 pub(super) fn commit_path(number: u64) -> PathBuf {
-    Path::new(LOG_DIR).join(format!("{number:020}.json"))
+    Path::new(DELTA_LOG).join(format!("{number:020}.json"))
 }
 
 /// The columns of a table in Arrow's types.

@@ -14,7 +14,7 @@ mod store;
 mod types;
 
 pub use commit::{Changes, Committed, NewFile, Operation, Transaction, first_entry, first_entry_path};
-pub use log::{CommitSummary, DataFile, DeletedRows, DeltaLog, DeltaVersion};
+pub use log::{CommitSummary, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaVersion};
 pub use runtime::DeltaRuntime;
 pub use stats::file_stats;
 pub use types::{delta_types, to_logical, to_stored};
