@@ -127,6 +127,11 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_FOOTER_CACHE", value_name = "SIZE")]
     pub footer_cache: Option<ByteSize>,
 
+    /// Memory for decoded columns that queries read again and again; 0: none [default: an eighth of the
+    /// memory that the process may use]
+    #[arg(long, env = "AIRSTRIP_COLUMN_CACHE", value_name = "SIZE")]
+    pub column_cache: Option<ByteSize>,
+
     /// Connections at once; further ones wait [default: 1024]
     #[arg(long, env = "AIRSTRIP_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
@@ -279,6 +284,7 @@ impl Settings {
             compact_files: self.compact_files.or(weaker.compact_files),
             small_file: self.small_file.or(weaker.small_file),
             footer_cache: self.footer_cache.or(weaker.footer_cache),
+            column_cache: self.column_cache.or(weaker.column_cache),
             max_connections: self.max_connections.or(weaker.max_connections),
             max_streams: self.max_streams.or(weaker.max_streams),
             max_sessions: self.max_sessions.or(weaker.max_sessions),
@@ -302,6 +308,7 @@ impl Settings {
         let catalog = CatalogOptions {
             register_from: self.register_from.unwrap_or_default(),
             footer_cache_bytes: self.footer_cache.unwrap_or(ByteSize::mib(128)).as_u64(),
+            column_cache_bytes: self.column_cache.map_or(memory / 8, |size| size.as_u64()),
             max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
             staging: StagingOptions {
                 codec: self.codec.unwrap_or(Codec::Lz4),

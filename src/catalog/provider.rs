@@ -18,7 +18,6 @@ use datafusion::logical_expr::{LogicalPlan, TableType};
 use super::dataset::Snapshot;
 use super::name::{DatasetName, DatasetRef, SchemaName};
 use super::store::Catalog;
-use super::table::SnapshotTable;
 use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{blocking, storable};
@@ -273,8 +272,7 @@ impl SchemaProvider for DatasetSchema {
             return Ok(Some(view));
         }
         let snapshot = self.open(reference).await.map_err(external)?;
-        let footers = &self.query.shared.catalog.footers;
-        Ok(snapshot.map(|snapshot| Arc::new(SnapshotTable::new(snapshot, Arc::clone(footers))) as _))
+        Ok(snapshot.map(|snapshot| self.query.shared.catalog.table(snapshot)))
     }
 
     async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {

@@ -13,8 +13,8 @@ use super::dataset::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::storage::{
-    FileStat, Projection, RowGroupSlice, SliceScan, cast_batch, decodable, first_row, slices, to_logical,
-    without_views,
+    FileStat, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row, slices,
+    to_logical, without_views,
 };
 
 /// All row groups.
@@ -176,7 +176,8 @@ impl RawScan {
         let footer = &self.snapshot.dataset.parts[piece.part].footer;
         let projection = self.projection(piece.part);
         let deleted = self.snapshot.dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.rows);
-        let scan = SliceScan::open(file, footer, &projection, &piece.slice, deleted, batch_bytes)?;
+        let rows = batch_rows(&piece.slice, batch_bytes);
+        let scan = SliceScan::open(file, footer, &projection, &piece.slice, deleted, rows)?;
         // A batch holds the columns that are read, in the file's order.
         let place =
             |place: Option<usize>| place.and_then(|place| projection.columns.binary_search(&place).ok());

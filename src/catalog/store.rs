@@ -15,8 +15,8 @@ use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, DELTA_LOG, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging, StagingOptions,
-    has_parts, list_entries, list_parts, parallel_map,
+    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging,
+    StagingOptions, has_parts, list_entries, list_parts, parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.
@@ -33,6 +33,8 @@ pub struct CatalogOptions {
     pub register_from: Vec<PathBuf>,
     /// Bytes of footers to keep.
     pub footer_cache_bytes: u64,
+    /// Bytes of decoded columns to keep; 0: none.
+    pub column_cache_bytes: u64,
     /// The most files in one dataset.
     pub max_parts: usize,
     /// How uploads are stored.
@@ -46,6 +48,7 @@ pub struct CatalogOptions {
 pub struct Catalog {
     pub(super) root: Arc<Root>,
     pub(super) footers: Arc<FooterCache>,
+    pub(super) columns: Arc<ColumnCache>,
     pub(super) options: CatalogOptions,
     pub(super) staging: Staging,
     pub(super) allowed: Allowed,
@@ -110,11 +113,12 @@ impl Catalog {
     pub fn new(root: Root, options: CatalogOptions) -> Result<Self> {
         let allowed = Allowed::open(&options.register_from)?;
         let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
+        let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
         let locks = std::array::from_fn(|_| Mutex::new(()));
         let root = Arc::new(root);
         let staging = Staging::new(Arc::clone(&root), options.staging);
         let delta = DeltaTables::new(Arc::clone(&root));
-        Ok(Self { root, footers, options, staging, allowed, delta, locks })
+        Ok(Self { root, footers, columns, options, staging, allowed, delta, locks })
     }
 
     /// The root that is served.

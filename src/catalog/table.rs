@@ -14,7 +14,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, ParquetFileMetrics, ParquetFileReaderFactory, ParquetSource,
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetFileMetrics, ParquetFileReaderFactory, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -34,17 +34,19 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::cached::CachedSource;
 use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
-use crate::storage::{FooterCache, HeldFile, blocking, remaining, storable};
+use crate::storage::{ColumnCache, FooterCache, HeldFile, blocking, remaining, storable};
 
 /// A snapshot as a table.
 #[derive(Debug)]
 pub(super) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
     footers: Arc<FooterCache>,
+    columns: Arc<ColumnCache>,
     /// The dataset's columns, and those of its files, in the types that are in the files: queries are
     /// not to see the few that are stored as others.
     schema: SchemaRef,
@@ -61,19 +63,24 @@ pub const FILE_COLUMN: &str = "__airstrip_file";
 pub const ROW_COLUMN: &str = "__airstrip_row";
 
 impl SnapshotTable {
-    /// The table of `snapshot`; page indexes are read through `footers`.
-    pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
+    /// The table of `snapshot`; page indexes are read through `footers`, and what `columns` has of the
+    /// files is not read again.
+    pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>, columns: Arc<ColumnCache>) -> Self {
         let dataset = &snapshot.dataset;
         let schema = SchemaRef::from(storable(&dataset.schema));
         let is_in_order = Arc::ptr_eq(&dataset.schema, &dataset.physical);
         let physical = if is_in_order { Arc::clone(&schema) } else { storable(&dataset.physical).into() };
         let file_schema = storable(&dataset.file_schema).into();
-        Self { footers, schema, physical, file_schema, snapshot, is_located: false }
+        Self { footers, columns, schema, physical, file_schema, snapshot, is_located: false }
     }
 
     /// The same table, whose rows come with where they lie.
-    pub(super) fn located(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>) -> Self {
-        let plain = Self::new(snapshot, footers);
+    pub(super) fn located(
+        snapshot: Arc<Snapshot>,
+        footers: Arc<FooterCache>,
+        columns: Arc<ColumnCache>,
+    ) -> Self {
+        let plain = Self::new(snapshot, footers, columns);
         let located = |schema: &SchemaRef| {
             let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
             Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
@@ -173,7 +180,8 @@ impl SnapshotTable {
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
             .with_arrow_schema(storable(&part.footer.schema).into())
-            .with_extension(held.clone());
+            .with_extension(held.clone())
+            .with_extension(Arc::clone(&part.footer));
         if let Some(deleted) = &part.deleted {
             file =
                 file.with_extension(ParquetRowSelection::new(remaining(part.footer.rows(), &deleted.rows)));
@@ -244,8 +252,13 @@ impl TableProvider for SnapshotTable {
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
+        let source: Arc<dyn FileSource> = if self.columns.is_enabled() {
+            Arc::new(CachedSource::new(source, Arc::clone(&self.columns)))
+        } else {
+            Arc::new(source)
+        };
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, Arc::new(source))
+        let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, source)
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(self.places(projection))?

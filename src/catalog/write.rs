@@ -244,12 +244,12 @@ impl BatchSink for TemporaryUpload {
 impl Catalog {
     /// A snapshot as a table of DataFusion's.
     pub fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
-        Arc::new(SnapshotTable::new(snapshot, Arc::clone(&self.footers)))
+        Arc::new(SnapshotTable::new(snapshot, Arc::clone(&self.footers), Arc::clone(&self.columns)))
     }
 
     /// The same, with two columns that tell where each row lies.
     pub fn located_table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
-        Arc::new(SnapshotTable::located(snapshot, Arc::clone(&self.footers)))
+        Arc::new(SnapshotTable::located(snapshot, Arc::clone(&self.footers), Arc::clone(&self.columns)))
     }
 
     /// Fails where an upload may not go through; gives the forms that the dataset has.

@@ -9,6 +9,7 @@
 
 mod area;
 mod choice;
+mod column_cache;
 mod delta;
 mod encode;
 mod encoders;
@@ -22,6 +23,7 @@ mod storing;
 mod types;
 
 pub use area::Area;
+pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};
 pub use delta::{
     Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
     DeltaVersion, NewFile, Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path,
@@ -31,7 +33,7 @@ pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use root::{Root, Target};
-pub use scan::{Projection, RowGroupSlice, SliceScan, first_row, remaining, slices};
+pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
 pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
 pub use types::{batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};

@@ -78,24 +78,35 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
         .enumerate()
         .all(|(leaf, column)| !mask.leaf_included(leaf) || column.max_rep_level() == 0);
     let mut slices = Vec::new();
-    for (row_group, group) in footer.metadata.row_groups().iter().enumerate() {
-        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-        let bytes = decoded_bytes(group, &projection.schema, &mask);
-        let most_rows = if hides_lengths(group, &mask) { MAX_UNKNOWN_ROWS } else { usize::MAX };
+    for row_group in 0..footer.metadata.num_row_groups() {
+        let whole = RowGroupSlice { is_divisible, ..row_group_slice(footer, projection, row_group) };
+        let (rows, bytes) = (whole.rows.len(), whole.bytes);
         // What is a little larger stays whole.
         let pieces = if is_divisible { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).clamp(1, rows.max(1));
         let length = rows.div_ceil(pieces);
         let share = bytes / pieces as u64;
-        slices.extend((0..rows).step_by(length.max(1)).map(|start| RowGroupSlice {
-            row_group,
+        let starts = (0..rows).step_by(length.max(1));
+        slices.extend(starts.map(|start| RowGroupSlice {
             rows: start..rows.min(start + length),
             bytes: share,
-            is_divisible,
-            most_rows,
+            ..whole.clone()
         }));
     }
     slices
+}
+
+/// All rows of a row group, to be read from its first.
+pub(super) fn row_group_slice(footer: &Footer, projection: &Projection, row_group: usize) -> RowGroupSlice {
+    let mask = projection.mask(footer);
+    let group = footer.metadata.row_group(row_group);
+    RowGroupSlice {
+        row_group,
+        rows: 0..usize::try_from(group.num_rows()).unwrap_or(0),
+        bytes: decoded_bytes(group, &projection.schema, &mask),
+        is_divisible: false,
+        most_rows: if hides_lengths(group, &mask) { MAX_UNKNOWN_ROWS } else { usize::MAX },
+    }
 }
 
 /// Whether a dictionary hides how long the strings of a column are together.
@@ -132,14 +143,14 @@ pub struct SliceScan {
 }
 
 impl SliceScan {
-    /// Prepares to read a slice of `file` in batches of about `batch_bytes`.
+    /// Prepares to read a slice of `file` in batches of `batch_rows` rows.
     pub fn open(
         file: HeldFile,
         footer: &Footer,
         projection: &Projection,
         slice: &RowGroupSlice,
         deleted: Option<&RoaringTreemap>,
-        batch_bytes: u64,
+        batch_rows: usize,
     ) -> Result<Self> {
         let build = || {
             let mut options = ArrowReaderOptions::new();
@@ -150,7 +161,7 @@ impl SliceScan {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
                 .with_row_groups(vec![slice.row_group])
                 .with_projection(projection.mask(footer))
-                .with_batch_size(batch_rows(slice, batch_bytes));
+                .with_batch_size(batch_rows);
             let group_rows = footer.metadata.row_group(slice.row_group).num_rows();
             let chosen = match deleted {
                 Some(deleted) => Some(remaining_of(slice, first_row(footer, slice.row_group), deleted)),
@@ -221,7 +232,7 @@ fn selection(slice: &RowGroupSlice, group_rows: i64) -> Option<RowSelection> {
 }
 
 /// Rows for a batch of the size that is aimed at: the whole slice where that is about as large.
-fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
+pub fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
     let rows = slice.rows.len().clamp(1, slice.most_rows);
     if slice.bytes <= batch_bytes / 4 * 5 {
         return rows;

@@ -21,7 +21,7 @@ use crate::harness::{Server, assert_error, batch, get, path, put};
 const ROADS: [&[&str]; 3] = [&[], &["--zero-copy=false"], &["--frame-cache", "0", "--read-ahead", "1MiB"]];
 
 /// Rows from `start`, with types that take different turns on their way.
-fn rows(start: i64, count: i64) -> RecordBatch {
+pub(crate) fn rows(start: i64, count: i64) -> RecordBatch {
     let numbers = || start..start + count;
     let text = |n: i64| format!("{n} is a text that is too long for a view to hold it");
     let n: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers()));
@@ -33,14 +33,14 @@ fn rows(start: i64, count: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("n", n), ("s", s), ("v", v), ("d", Arc::new(d) as ArrayRef)]).unwrap()
 }
 
-fn with_list(rows: &RecordBatch) -> RecordBatch {
+pub(crate) fn with_list(rows: &RecordBatch) -> RecordBatch {
     let n = rows.column(0).as_primitive::<Int64Type>();
     let lists = n.values().iter().map(|n| (n % 5 != 0).then(|| (0..n % 4).map(Some).collect::<Vec<_>>()));
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
     RecordBatch::try_from_iter([("n", Arc::clone(rows.column(0))), ("l", lists)]).unwrap()
 }
 
-fn write(to: &Path, rows: &RecordBatch, row_group: usize) {
+pub(crate) fn write(to: &Path, rows: &RecordBatch, row_group: usize) {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(row_group))
         .set_compression(Compression::SNAPPY)
@@ -51,7 +51,7 @@ fn write(to: &Path, rows: &RecordBatch, row_group: usize) {
     writer.close().unwrap();
 }
 
-fn whole(batches: &[RecordBatch]) -> RecordBatch {
+pub(crate) fn whole(batches: &[RecordBatch]) -> RecordBatch {
     concat_batches(&batches[0].schema(), batches).unwrap()
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod actions;
+mod columns;
 mod command_line;
 mod concurrency;
 mod crash;
