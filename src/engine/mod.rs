@@ -26,6 +26,7 @@ mod running;
 mod scope;
 mod session;
 mod setting;
+mod sort_key;
 mod source;
 mod statement;
 mod system;

@@ -23,6 +23,7 @@ use super::bounded::bound_functions;
 use super::environment::Environment;
 use super::limits::SqlLimits;
 use super::running::{Activity, Running};
+use super::sort_key::OneSortKey;
 use super::system::{Rows, SystemSchema, queries, queries_schema};
 use super::versions::add_versions;
 use super::views::Views;
@@ -41,6 +42,9 @@ pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 
 /// Rows of a batch. Sorts merge fewer runs than with DataFusion's 8192, other operators hardly care.
 const BATCH_ROWS: usize = 32_768;
+
+/// Bytes that a sort puts together before it sorts them: larger runs are fewer to merge.
+const SORTED_AT_ONCE: usize = 8 << 20;
 
 /// The engine's settings.
 #[derive(Debug, Clone)]
@@ -80,6 +84,7 @@ impl Engine {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(OneSortKey))
             .build();
         bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);
@@ -170,6 +175,7 @@ fn config() -> SessionConfig {
         .with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
+    options.execution.sort_in_place_threshold_bytes = SORTED_AT_ONCE;
     // Stored types come back as they are, so plain columns keep their types in results.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;
