@@ -37,7 +37,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::provider::{DfResult, external};
-use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile, blocking};
+use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile, blocking, storable};
 
 /// The most that the columns of one row group may take, in bytes: they are decoded at once.
 const MAX_DECODED: u64 = 128 << 20;
@@ -301,7 +301,7 @@ impl CachedFiles {
         let held = file.extension::<HeldFile>()?.clone();
         let footer = Arc::clone(file.extension::<Arc<Footer>>()?);
         let schema = self.rows.table.file_schema();
-        let stored = file.arrow_schema.as_ref()?;
+        let stored = storable(&footer.schema);
         let is_same = stored.fields().len() == schema.fields().len()
             && stored.fields().iter().zip(schema.fields()).all(|(stored, field)| {
                 stored.name() == field.name() && stored.data_type() == field.data_type()

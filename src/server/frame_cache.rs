@@ -98,7 +98,8 @@ pub(super) enum Made<R> {
 impl FrameCache {
     /// A cache of up to `budget` bytes; 0 switches it off.
     pub(super) fn new(budget: u64) -> Self {
-        let estimated = usize::try_from(budget >> 20).unwrap_or(usize::MAX).clamp(16, 1 << 16);
+        // The cache divides its budget among shards by this; what is larger than a shard's share is not kept.
+        let estimated = usize::try_from(budget >> 24).unwrap_or(usize::MAX).clamp(1, 1 << 16);
         let kept = (budget > 0).then(|| Cache::with_weighter(estimated, budget, ByMemory));
         let inner = Inner { kept, seen: Cache::new(REMEMBERED), shared: Mutex::default() };
         Self { inner: Arc::new(inner) }

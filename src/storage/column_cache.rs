@@ -66,7 +66,7 @@ pub struct ColumnCache {
 impl ColumnCache {
     /// A cache of up to `budget` bytes; 0 switches it off.
     pub fn new(budget: u64) -> Self {
-        let estimated = usize::try_from(budget >> 18).unwrap_or(usize::MAX).clamp(64, 1 << 18);
+        let estimated = usize::try_from(budget >> 20).unwrap_or(usize::MAX).clamp(1, 1 << 16);
         let kept = (budget > 0).then(|| Cache::with_weighter(estimated, budget, ByMemory));
         Self { kept, seen: Cache::new(REMEMBERED) }
     }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_table_larger_than_the_cache_does_not_go_through_it_with_each_scan() {
         // Room for the numbers of two row groups.
-        let (cache, file) = (ColumnCache::new(900_000), file(4));
+        let (cache, file) = (ColumnCache::new(850_000), file(4));
         let scan = || {
             let missing = (0..4).filter(|group| !cache.has(&file.key(*group, 0)));
             let due = missing.filter(|group| cache.note(&file.key(*group, 0)));
