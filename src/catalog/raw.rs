@@ -206,7 +206,9 @@ impl RawScan {
         let values = &dataset.parts[piece.part].partition_values;
         let text = format!("{stored:?} {values:?} {:?} {:?}", self.schema.fields(), self.decoded.fields());
         let deleted = dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.id);
-        let columns = format!("{:?} {:?} {deleted:?}", self.columns, dataset.partition_fields);
+        // Structs of one type can have their fields from other columns of the file.
+        let names = self.snapshot.files[piece.part].names().map(|names| names.id());
+        let columns = format!("{:?} {:?} {deleted:?} {names:?}", self.columns, dataset.partition_fields);
         Sha256::digest(format!("{text} {columns}").as_bytes()).into()
     }
 

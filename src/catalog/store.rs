@@ -371,7 +371,7 @@ impl Catalog {
         }
         let before = located.directory();
         let (paths, partitions) = self.files(located)?;
-        let footers = parallel_map(&paths, |path| self.footers.at(located.area, path));
+        let footers = parallel_map(&paths, |path| self.footers.at(located.area, path, None));
         let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
             let (stat, footer) = read?;
             Ok(PartFile { path, stat, footer, partition_values: values, deleted: None })

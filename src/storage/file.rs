@@ -16,6 +16,7 @@ use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::pread;
 
 use super::area::io_error;
+use super::names::ColumnNames;
 use crate::error::{Error, Result};
 
 /// The identity of a file's content as far as the file system can tell, and its times.
@@ -127,6 +128,8 @@ fn nanos(seconds: i64, nanos: i64) -> i128 {
 #[derive(Debug, Clone)]
 pub struct HeldFile {
     inner: Arc<Inner>,
+    /// What its columns are called, where that is not what they are called in it.
+    names: Option<Arc<ColumnNames>>,
 }
 
 #[derive(Debug)]
@@ -150,7 +153,18 @@ impl HeldFile {
             return Err(Error::not_found(format!("{} is not a file", path.display())));
         }
         let stat = FileStat::of(&metadata);
-        Ok(Self { inner: Arc::new(Inner { file, stat, path: path.to_owned() }) })
+        Ok(Self { inner: Arc::new(Inner { file, stat, path: path.to_owned() }), names: None })
+    }
+
+    /// The same file, whose columns are called by other names than those in it.
+    #[must_use]
+    pub fn with_names(self, names: Option<Arc<ColumnNames>>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The names that its columns are called by, where they are others than those in it.
+    pub fn names(&self) -> Option<&Arc<ColumnNames>> {
+        self.names.as_ref()
     }
 
     /// Identity and times as they were when the file was opened.

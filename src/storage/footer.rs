@@ -17,6 +17,7 @@ use quick_cache::sync::Cache;
 
 use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
+use super::names::ColumnNames;
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
 
@@ -55,11 +56,15 @@ impl Footer {
         u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Reads the footer of `file`; damage is [`DataLoss`](crate::error::ErrorKind::DataLoss).
+    /// Reads the footer of `file`, in the names that its columns are called by; damage is [`DataLoss`](crate::error::ErrorKind::DataLoss).
     pub fn read(file: &HeldFile, page_index: PageIndexPolicy) -> Result<Self> {
         let read = || {
             let metadata =
                 ParquetMetaDataReader::new().with_page_index_policy(page_index).parse_and_finish(file)?;
+            let metadata = match file.names() {
+                Some(names) => names.rename(&metadata)?,
+                None => metadata,
+            };
             ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
@@ -123,12 +128,14 @@ struct Key {
     identity: FileIdentity,
     changed_nanos: i128,
     page_index: bool,
+    names: Option<[u8; 32]>,
 }
 
 impl Key {
-    fn new(stat: &FileStat, page_index: PageIndexPolicy) -> Self {
+    fn new(stat: &FileStat, page_index: PageIndexPolicy, names: Option<&Arc<ColumnNames>>) -> Self {
         let page_index = page_index != PageIndexPolicy::Skip;
-        Self { identity: stat.identity, changed_nanos: stat.changed_nanos, page_index }
+        let names = names.map(|names| *names.id());
+        Self { identity: stat.identity, changed_nanos: stat.changed_nanos, page_index, names }
     }
 }
 
@@ -166,18 +173,24 @@ impl FooterCache {
         self.load(file, PageIndexPolicy::Optional)
     }
 
-    /// Stat and footer of the file at `path`, which is opened only if the cache does not know it.
-    pub fn at(&self, area: &Area, path: &Path) -> Result<(FileStat, Arc<Footer>)> {
+    /// Stat and footer of the file at `path`, whose columns are called by `names`; it is opened only if the
+    /// cache does not know it.
+    pub fn at(
+        &self,
+        area: &Area,
+        path: &Path,
+        names: Option<&Arc<ColumnNames>>,
+    ) -> Result<(FileStat, Arc<Footer>)> {
         let stat = area.stat(path)?;
-        if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip)) {
+        if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip, names)) {
             return Ok((stat, footer));
         }
-        let file = area.hold(path)?;
+        let file = area.hold(path)?.with_names(names.cloned());
         Ok((*file.stat(), self.of(&file)?))
     }
 
     fn load(&self, file: &HeldFile, page_index: PageIndexPolicy) -> Result<Arc<Footer>> {
-        let key = Key::new(file.stat(), page_index);
+        let key = Key::new(file.stat(), page_index, file.names());
         if let Some(footer) = self.entries.get(&key) {
             return Ok(footer);
         }

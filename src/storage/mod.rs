@@ -16,6 +16,7 @@ mod encoders;
 mod file;
 mod footer;
 mod listing;
+mod names;
 mod root;
 mod scan;
 mod staging;
@@ -32,6 +33,7 @@ pub use delta::{
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
+pub use names::{ColumnNames, FieldName, InnerNames};
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
 pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};

@@ -185,7 +185,7 @@ impl Catalog {
         parts: Vec<DataFile>,
     ) -> Result<Snapshot> {
         let opened = parallel_map(&parts, |part| {
-            let file = log.area().hold(&part.path)?;
+            let file = log.area().hold(&part.path)?.with_names(version.names().cloned());
             let footer = self.footers.of(&file)?;
             Ok::<_, Error>((file, footer))
         });
@@ -215,7 +215,7 @@ impl Catalog {
         version: &DeltaVersion,
     ) -> Result<Dataset> {
         let parts = self.checked_files(dataset, version)?;
-        let footers = parallel_map(&parts, |part| self.footers.at(log.area(), &part.path));
+        let footers = parallel_map(&parts, |part| self.footers.at(log.area(), &part.path, version.names()));
         let described = parts.into_iter().zip(footers).map(|(part, read)| {
             let (stat, footer) = read.map_err(|error| self.lost(dataset, log, error))?;
             let partition_values = partition_values(&part, version)?;

@@ -40,6 +40,7 @@ impl RowChange {
         operation: Operation,
     ) -> Result<Self> {
         let version = log.latest()?;
+        version.check_changeable()?;
         let compacts = operation == Operation::Compact;
         let has_feed =
             version.properties().get("delta.enableChangeDataFeed").is_some_and(|text| text == "true");

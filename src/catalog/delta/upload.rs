@@ -44,6 +44,9 @@ impl DeltaUpload {
         options: PutOptions,
     ) -> Result<Self> {
         let base = catalog.delta_log_if_any(&dataset)?.map(|log| log.latest()).transpose()?;
+        if let Some(version) = &base {
+            version.check_changeable()?;
+        }
         let now = match &base {
             Some(version) => Some(Columns::of_delta(version)),
             None if catalog.exists(&dataset) => Some(Columns::of_plain(&catalog.describe(&dataset)?)),

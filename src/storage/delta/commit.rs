@@ -123,6 +123,7 @@ impl DeltaLog {
                     "the table was dropped and made anew meanwhile; nothing was changed, try again",
                 ));
             }
+            latest.check_changeable()?;
             if changes.exact && latest.number() != read.number() {
                 return Err(Error::precondition(format!(
                     "the table has version {} by now, not {}; nothing was changed",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
@@ -20,11 +20,12 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::error::{delta_error, unreadable};
+use super::mapping::{column_names, is_mapped, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
 use crate::error::{Error, Result, contain};
-use crate::storage::{Area, Root};
+use crate::storage::{Area, ColumnNames, Root};
 
 /// The directory of the log within the table's, which makes it a table.
 pub const DELTA_LOG: &str = "_delta_log";
@@ -70,6 +71,8 @@ pub struct DeltaVersion {
     stored: SchemaRef,
     /// The columns as they were given.
     logical: SchemaRef,
+    /// What the columns are called in the files, where that is something else.
+    names: Option<Arc<ColumnNames>>,
 }
 
 /// A file of a version.
@@ -322,9 +325,10 @@ impl DeltaLog {
         *self.known() = None;
     }
 
-    /// A handle for the library's own operations, at the newest version.
+    /// A handle for the library's own operations, which change the table, at the newest version.
     pub(super) fn table(&self) -> Result<DeltaTable> {
         let version = self.latest()?;
+        version.check_changeable()?;
         let mut table = DeltaTable::new(Arc::clone(&self.store));
         table.state = Some(DeltaTableState::clone(&version.state));
         Ok(table)
@@ -351,13 +355,30 @@ fn version_of(table: &DeltaTable) -> Result<DeltaVersion> {
 impl DeltaVersion {
     fn new(state: DeltaTableState) -> Result<Self> {
         PROTOCOL.can_read_from(&state).map_err(|error| unreadable(&error))?;
-        refuse_unread(&state)?;
-        let stored = Arc::new(arrow_schema(&state.schema())?);
+        let noted = arrow_schema(&state.schema())?;
+        let names = is_mapped(&state).then(|| Arc::new(column_names(&noted)));
+        let stored = Arc::new(without_mapping(&noted));
         let logical = match state.metadata().configuration().get(ARROW_SCHEMA) {
-            Some(text) => with_current_columns(&parse_logical(text)?, &stored)?,
+            Some(text) => with_current_columns(&parse_logical(text)?, &stored, names.as_deref())?,
             None => Arc::clone(&stored),
         };
-        Ok(Self { state: Arc::new(state), stored, logical })
+        Ok(Self { state: Arc::new(state), stored, logical, names })
+    }
+
+    /// What the columns are called in the files, where that is something else.
+    pub fn names(&self) -> Option<&Arc<ColumnNames>> {
+        self.names.as_ref()
+    }
+
+    /// Fails for a table that is only read.
+    pub fn check_changeable(&self) -> Result<()> {
+        if self.names.is_none() {
+            return Ok(());
+        }
+        Err(Error::unimplemented(
+            "the Delta table uses column mapping (delta.columnMapping.mode): it is read, but changing it is not \
+             supported; change it with the program that made it, or make a copy with CREATE TABLE … AS SELECT",
+        ))
     }
 
     /// Its number, counted from zero.
@@ -397,9 +418,13 @@ impl DeltaVersion {
 
     /// The files, in the order in which they were written: rows that were added later come later.
     pub fn files(&self) -> Vec<DataFile> {
+        let named = |(stored, value): (String, Option<String>)| {
+            let name = self.names.as_ref().and_then(|names| names.of_stored(&stored)).map(str::to_owned);
+            (name.unwrap_or(stored), value)
+        };
         let file = |view: LogicalFileView| DataFile {
             path: PathBuf::from(view.object_store_path().as_ref()),
-            partition: view.partition_values_map(),
+            partition: view.partition_values_map().into_iter().map(named).collect(),
             modified: view.modification_time(),
             bytes: u64::try_from(view.size()).unwrap_or(0),
             view,
@@ -416,10 +441,16 @@ impl DeltaVersion {
 }
 
 /// The columns that the table has now, in the types of `given` where it names them: another program may
-/// have added columns since, or changed their types.
-fn with_current_columns(given: &Schema, stored: &SchemaRef) -> Result<SchemaRef> {
+/// have added columns since, or changed their types. A column that was renamed is called in the files what it was
+/// called when it was given.
+fn with_current_columns(
+    given: &Schema,
+    stored: &SchemaRef,
+    names: Option<&ColumnNames>,
+) -> Result<SchemaRef> {
     let fields = stored.fields().iter().map(|field| {
-        let logical = given.fields().iter().find(|other| other.name() == field.name());
+        let is_same = |other: &&FieldRef| current_name(names, other.name()) == Some(field.name());
+        let logical = given.fields().iter().find(is_same);
         let Some(logical) = logical else { return Ok(Arc::clone(field)) };
         let fits = super::types::delta_types(&Schema::new(vec![Arc::clone(logical)]))
             .is_ok_and(|types| types.field(0).data_type() == field.data_type());
@@ -427,22 +458,18 @@ fn with_current_columns(given: &Schema, stored: &SchemaRef) -> Result<SchemaRef>
             return Ok(Arc::clone(field));
         }
         let nullable = field.is_nullable();
-        Ok(Arc::new(logical.as_ref().clone().with_nullable(nullable)))
+        Ok(Arc::new(logical.as_ref().clone().with_name(field.name()).with_nullable(nullable)))
     });
     let fields = fields.collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(Schema::new_with_metadata(fields, given.metadata().clone())))
 }
 
-/// What the protocol's features do not tell, and would be misread.
-fn refuse_unread(state: &DeltaTableState) -> Result<()> {
-    let mode = state.metadata().configuration().get("delta.columnMapping.mode");
-    if mode.is_some_and(|mode| mode != "none") {
-        return Err(Error::unimplemented(
-            "the Delta table uses column mapping (delta.columnMapping.mode), which is not supported; \
-             write it anew without",
-        ));
+/// What a column is called by now that was given as `given`.
+fn current_name<'a>(names: Option<&'a ColumnNames>, given: &'a str) -> Option<&'a str> {
+    match names {
+        Some(names) => names.of_stored(given),
+        None => Some(given),
     }
-    Ok(())
 }
 
 /// Where the commit of a version lies in the table's directory.

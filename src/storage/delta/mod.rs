@@ -7,6 +7,7 @@
 mod commit;
 mod error;
 mod log;
+mod mapping;
 mod operations;
 mod runtime;
 mod stats;

@@ -285,16 +285,32 @@ fn halves(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(array.as_primitive::<Float32Type>().try_unary::<_, Float16Type, _>(exact)?))
 }
 
+/// Structs, field by field. A file can have other fields than the table has by now: those that it lacks are NULL.
 fn structs(array: &StructArray, fields: &Fields) -> Result<ArrayRef, ArrowError> {
-    let columns = array.columns().iter().zip(fields).map(|(column, field)| {
-        if column.data_type() == field.data_type() {
-            return Ok(Arc::clone(column));
-        }
-        convert(&masked(column, array.nulls())?, field.data_type())
+    let is_same = array.fields().iter().map(|field| field.name()).eq(fields.iter().map(|field| field.name()));
+    let columns = fields.iter().enumerate().map(|(place, field)| {
+        let column = if is_same { Some(array.column(place)) } else { array.column_by_name(field.name()) };
+        let Some(column) = column else { return Ok(new_null_array(field.data_type(), array.len())) };
+        struct_column(array, column, field)
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let nulls = array.nulls().cloned();
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, array.len())?))
+}
+
+/// The keys and values of a map: what they are called is a matter of taste.
+fn pairs(array: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
+    let columns =
+        array.columns().iter().zip(fields).map(|(column, field)| struct_column(array, column, field));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    StructArray::try_new_with_length(fields.clone(), columns, array.nulls().cloned(), array.len())
+}
+
+fn struct_column(array: &StructArray, column: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == field.data_type() {
+        return Ok(Arc::clone(column));
+    }
+    convert(&masked(column, array.nulls())?, field.data_type())
 }
 
 /// `column` with NULL where the struct that it is in is NULL: what it has there is nobody's and may not fit.
@@ -398,7 +414,12 @@ impl Lists {
             DataType::LargeListView(item) => self.view::<i64>(item)?,
             DataType::FixedSizeList(item, width) => self.fixed(item, *width)?,
             DataType::Map(entries, sorted) => {
-                let pairs = convert(&self.values, entries.data_type())?.as_struct().clone();
+                let DataType::Struct(fields) = entries.data_type() else {
+                    return Err(ArrowError::CastError("a map's entries are pairs".to_owned()));
+                };
+                let values = self.values.as_struct_opt();
+                let values = values.ok_or_else(|| ArrowError::CastError(format!("a list is no {to}")))?;
+                let pairs = pairs(values, fields)?;
                 let offsets = offsets(&self.lengths)?;
                 Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, self.nulls, *sorted)?)
             }

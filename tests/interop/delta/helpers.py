@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import struct
 
 import adbc_driver_flightsql.dbapi as dbapi
 import duckdb
@@ -153,3 +154,41 @@ def assert_others_read(path, expected, version=None):
     """Independent readers of the table at `path` find the rows of `expected`."""
     for reader, found in readings(path, version):
         assert by_id(found) == by_id(expected), reader
+
+
+def commit(lake, version, *actions):
+    """An entry of the log by hand."""
+    path = lake / "_delta_log" / f"{version:020}.json"
+    path.write_text("".join(f"{json.dumps(action)}\n" for action in [{"commitInfo": {"timestamp": 0}}, *actions]))
+
+
+def z85(data):
+    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    text = ""
+    for at in range(0, len(data), 4):
+        word = int.from_bytes(data[at : at + 4], "big")
+        text += "".join(digits[word // 85**power % 85] for power in (4, 3, 2, 1, 0))
+    return text
+
+
+def delete_rows(lake, deleted, version=1):
+    """A commit that marks rows of the table's one file as deleted by an inline deletion vector.
+    <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#deletion-vectors>"""
+    [add] = [
+        json.loads(line)["add"]
+        for line in (lake / "_delta_log" / f"{0:020}.json").read_text().splitlines()
+        if '"add"' in line
+    ]
+    # A RoaringBitmapArray of one bitmap, which has one container: an array of 16-bit numbers.
+    bitmap = struct.pack("<IIHHI", 12346, 1, 0, len(deleted) - 1, 16) + struct.pack(f"<{len(deleted)}H", *deleted)
+    data = struct.pack("<I", 1681511377) + struct.pack("<Q", 1) + struct.pack("<I", 0) + bitmap
+    size = len(data)
+    vector = {
+        "storageType": "i",
+        "pathOrInlineDv": z85(data + bytes(-size % 4)),
+        "sizeInBytes": size,
+        "cardinality": len(deleted),
+    }
+    remove = {"path": add["path"], "deletionTimestamp": 1, "dataChange": True, "extendedFileMetadata": True}
+    remove |= {"partitionValues": {}, "size": add["size"]}
+    commit(lake, version, {"remove": remove}, {"add": {**add, "deletionVector": vector}})

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import struct
 from decimal import Decimal
 
 import pyarrow as pa
@@ -17,6 +16,8 @@ from helpers import (
     append,
     assert_others_read,
     by_id,
+    commit,
+    delete_rows,
     fails,
     get,
     info,
@@ -107,6 +108,24 @@ class TestServed:
         expected[0]["kind"] = "merged"
         expected.append({"id": 99, "kind": "new"})
         changed_further(shared_client, sql, lake, pa.Table.from_pylist(expected, DATA.schema))
+
+    def test_fields_that_structs_got_later(self, shared_client, sql, lake):
+        """Files have structs without them, whose fields are in another order too."""
+        data = DATA.select(["id", "pair"])
+        write_deltalake(lake, data)
+        [path] = (lake / "_delta_log").glob("*.json")
+        [now] = [json.loads(line)["metaData"] for line in path.read_text().splitlines() if "metaData" in line]
+        schema = json.loads(now["schemaString"])
+        inner = schema["fields"][1]["type"]["fields"]
+        inner.reverse()
+        inner.insert(1, {"name": "new", "type": "long", "nullable": True, "metadata": {}})
+        commit(lake, 1, {"metaData": {**now, "schemaString": json.dumps(schema)}})
+        type = pa.struct([data["pair"].type.field("b"), ("new", pa.int64()), ("a", pa.int64())])
+        expected = pa.table({"id": data["id"], "pair": pa.array(data["pair"].to_pylist(), type)})
+        matches(shared_client, sql, lake, expected)
+        run(sql, f"update {lake.name} set id = 100 where id = 7")
+        values = [row | {"id": 100} if row["id"] == 7 else row for row in expected.to_pylist()]
+        matches(shared_client, sql, lake, pa.Table.from_pylist(values, expected.schema))
 
     def test_with_checkpoints(self, shared_client, sql, lake):
         for at in range(20):
@@ -309,28 +328,6 @@ def assert_refused(shared, client, sql, lake, feature):
 
 
 class TestRefused:
-    def test_column_mapping(self, shared, shared_client, sql, lake):
-        write_deltalake(lake, DATA.select(["id", "kind"]), configuration={"delta.columnMapping.mode": "name"})
-        assert_refused(shared, shared_client, sql, lake, "column ?mapping")
-
-    def test_column_mapping_that_was_switched_on_later(self, shared, shared_client, sql, lake):
-        write_deltalake(lake, DATA.select(["id", "kind"]))
-        matches(shared_client, sql, lake, DATA.select(["id", "kind"]))
-        [metadata] = [
-            json.loads(line)["metaData"]
-            for line in (lake / "_delta_log" / f"{0:020}.json").read_text().splitlines()
-            if "metaData" in line
-        ]
-        metadata["configuration"] = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "2"}
-        schema = json.loads(metadata["schemaString"])
-        for id, field in enumerate(schema["fields"], 1):
-            field["metadata"] = {"delta.columnMapping.id": id, "delta.columnMapping.physicalName": field["name"]}
-        metadata["schemaString"] = json.dumps(schema)
-        commit(lake, 1, {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}, {"metaData": metadata})
-        assert by_id(pa.table(DeltaTable(lake).scan())) == by_id(DATA.select(["id", "kind"]))
-        with pytest.raises(pa.ArrowNotImplementedError, match="(?i)column ?mapping"):
-            get(shared_client, lake.name)
-
     def test_deletion_vectors(self, shared, shared_client, sql, lake):
         data = DATA.select(["id", "kind"])
         write_deltalake(lake, data, configuration={"delta.enableDeletionVectors": "true"})
@@ -400,41 +397,3 @@ class TestRefused:
             commit(lake, version, {"add": {**add, "dataChange": True}})
             with pytest.raises(Exception):
                 get(shared_client, lake.name)
-
-
-def commit(lake, version, *actions):
-    """An entry of the log by hand."""
-    path = lake / "_delta_log" / f"{version:020}.json"
-    path.write_text("".join(f"{json.dumps(action)}\n" for action in [{"commitInfo": {"timestamp": 0}}, *actions]))
-
-
-def z85(data):
-    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-    text = ""
-    for at in range(0, len(data), 4):
-        word = int.from_bytes(data[at : at + 4], "big")
-        text += "".join(digits[word // 85**power % 85] for power in (4, 3, 2, 1, 0))
-    return text
-
-
-def delete_rows(lake, deleted):
-    """A commit that marks rows of the table's one file as deleted by an inline deletion vector.
-    <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#deletion-vectors>"""
-    [add] = [
-        json.loads(line)["add"]
-        for line in (lake / "_delta_log" / f"{0:020}.json").read_text().splitlines()
-        if '"add"' in line
-    ]
-    # A RoaringBitmapArray of one bitmap, which has one container: an array of 16-bit numbers.
-    bitmap = struct.pack("<IIHHI", 12346, 1, 0, len(deleted) - 1, 16) + struct.pack(f"<{len(deleted)}H", *deleted)
-    data = struct.pack("<I", 1681511377) + struct.pack("<Q", 1) + struct.pack("<I", 0) + bitmap
-    size = len(data)
-    vector = {
-        "storageType": "i",
-        "pathOrInlineDv": z85(data + bytes(-size % 4)),
-        "sizeInBytes": size,
-        "cardinality": len(deleted),
-    }
-    remove = {"path": add["path"], "deletionTimestamp": 1, "dataChange": True, "extendedFileMetadata": True}
-    remove |= {"partitionValues": {}, "size": add["size"]}
-    commit(lake, 1, {"remove": remove}, {"add": {**add, "deletionVector": vector}})
