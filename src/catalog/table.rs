@@ -39,7 +39,9 @@ use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
-use crate::storage::{ColumnCache, FooterCache, HeldFile, blocking, remaining, storable};
+use crate::storage::{
+    ColumnCache, FooterCache, HeldFile, blocking, remaining, storable, with_order_of,
+};
 
 /// A snapshot as a table.
 #[derive(Debug)]
@@ -179,7 +181,7 @@ impl SnapshotTable {
         let place = self.is_located.then(|| ScalarValue::UInt32(u32::try_from(place).ok()));
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
-            .with_arrow_schema(storable(&part.footer.schema).into())
+            .with_arrow_schema(with_order_of(&storable(&part.footer.schema), &self.file_schema).into())
             .with_extension(held.clone())
             .with_extension(Arc::clone(&part.footer));
         if let Some(deleted) = &part.deleted {

@@ -38,7 +38,9 @@ pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
 pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
-pub use types::{batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, without_views};
+pub use types::{
+    batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, with_order_of, without_views,
+};
 
 use std::num::NonZeroUsize;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, write_message};
 
@@ -92,6 +92,47 @@ pub fn decodable(schema: &Schema) -> Schema {
         _ => rewrite_field(&storable_field(field), &plain),
     });
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
+}
+
+/// `stored` with maps whose keys are sorted where those of the `wanted` columns of the same names are. Delta's types
+/// do not tell that, so its files do not either, and there is no cast from the one to the other.
+pub fn with_order_of(stored: &Schema, wanted: &Schema) -> Schema {
+    Schema::new_with_metadata(ordered_fields(stored.fields(), wanted.fields()), stored.metadata().clone())
+}
+
+fn ordered_fields(stored: &Fields, wanted: &Fields) -> Fields {
+    let field = |field: &FieldRef| {
+        let wanted = field.data_type().is_nested().then(|| wanted.find(field.name())).flatten();
+        wanted.map_or_else(|| Arc::clone(field), |(_, wanted)| ordered(field, wanted))
+    };
+    stored.iter().map(field).collect()
+}
+
+fn ordered(stored: &FieldRef, wanted: &FieldRef) -> FieldRef {
+    use DataType::{FixedSizeList, LargeList, LargeListView, List, ListView, Map, Struct};
+    let data_type = match (stored.data_type(), wanted.data_type()) {
+        (Map(stored, _), Map(wanted, is_sorted)) => Map(ordered_pairs(stored, wanted), *is_sorted),
+        (Struct(stored), Struct(wanted)) => Struct(ordered_fields(stored, wanted)),
+        (
+            List(stored),
+            List(wanted)
+            | LargeList(wanted)
+            | ListView(wanted)
+            | LargeListView(wanted)
+            | FixedSizeList(wanted, _),
+        ) => List(ordered(stored, wanted)),
+        _ => return Arc::clone(stored),
+    };
+    Arc::new(Field::clone(stored).with_data_type(data_type))
+}
+
+/// The entries of a map: what keys and values are called is a matter of taste.
+fn ordered_pairs(stored: &FieldRef, wanted: &FieldRef) -> FieldRef {
+    let (DataType::Struct(own), DataType::Struct(pair)) = (stored.data_type(), wanted.data_type()) else {
+        return Arc::clone(stored);
+    };
+    let fields = own.iter().zip(pair).map(|(own, wanted)| ordered(own, wanted)).collect();
+    Arc::new(Field::clone(stored).with_data_type(DataType::Struct(fields)))
 }
 
 /// `schema` as an encapsulated IPC message, which is what FlightInfo.schema holds.
