@@ -11,8 +11,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, ColumnDef, CreateTable, Expr as SqlExpr, HiveDistributionStyle, Ident, ObjectName,
-    RenameTableNameKind, Statement as SqlStatement,
+    AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr, HiveDistributionStyle, Ident,
+    ObjectName, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
@@ -195,8 +195,8 @@ impl Engine {
         names: Names,
         deadline: Instant,
     ) -> Result<u64> {
-        let TablePlan { table, aside: TableAside { temporary, columns_only, partition_by }, planner, permit } =
-            plan;
+        let TablePlan { table, aside, planner, permit } = plan;
+        let TableAside { temporary, columns_only, partition_by, not_null } = aside;
         if !table.constraints.is_empty() || !table.column_defaults.is_empty() {
             return Err(Error::unimplemented(
                 "keys and default values of columns are not supported; NOT NULL is",
@@ -211,7 +211,10 @@ impl Engine {
         }
         let input = Arc::unwrap_or_clone(table.input);
         let query = self.planning(deadline, async move { planner.physical(vec![input]).await }.boxed());
-        let query = activity.unless_stopped(query).await?;
+        let mut query = activity.unless_stopped(query).await?;
+        if !columns_only {
+            query = query.nullable_but(&not_null);
+        }
         let schema = Arc::clone(query.schema());
         let mode = if table.or_replace { PutMode::Replace } else { PutMode::Create };
         let options = PutOptions { mode, partition_by, as_delta: columns_only, ..PutOptions::default() };
@@ -447,6 +450,8 @@ struct TableAside {
     columns_only: bool,
     /// The columns that it is partitioned by.
     partition_by: Vec<String>,
+    /// The columns that are declared NOT NULL.
+    not_null: Vec<String>,
 }
 
 fn take_own(statement: Statement, names: &Names) -> Result<Own> {
@@ -486,7 +491,8 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             if temporary && !partition_by.is_empty() {
                 return Err(Error::unimplemented("a temporary table cannot be partitioned"));
             }
-            aside = Aside::Table(TableAside { temporary, columns_only, partition_by });
+            let not_null = not_null(create);
+            aside = Aside::Table(TableAside { temporary, columns_only, partition_by, not_null });
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
         SqlStatement::CreateView(create) if create.temporary => {
@@ -516,14 +522,10 @@ fn added_columns(operations: &[AlterTableOperation]) -> Option<Vec<ColumnDef>> {
 /// The columns that a table is to be partitioned by, taken out of the statement: DataFusion does not know
 /// them. Those that come with a type are columns of the table's besides the others.
 fn take_partitioning(create: &mut CreateTable) -> Result<Vec<String>> {
-    let name = |ident: &Ident| match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    };
     let mut names = Vec::new();
     let hive = std::mem::replace(&mut create.hive_distribution, HiveDistributionStyle::NONE);
     if let HiveDistributionStyle::PARTITIONED { columns } = hive {
-        names.extend(columns.iter().map(|column| name(&column.name)));
+        names.extend(columns.iter().map(|column| fold(&column.name)));
         create.columns.extend(columns);
     }
     if let Some(by) = create.partition_by.take() {
@@ -536,18 +538,30 @@ fn take_partitioning(create: &mut CreateTable) -> Result<Vec<String>> {
             let SqlExpr::Identifier(ident) = &column else {
                 return Err(Error::invalid(format!("a table is partitioned by columns, not by {column}")));
             };
-            names.push(name(ident));
+            names.push(fold(ident));
         }
     }
     Ok(names)
 }
 
+/// The columns that a statement declares NOT NULL.
+fn not_null(create: &CreateTable) -> Vec<String> {
+    let is_not_null = |column: &&ColumnDef| {
+        column.options.iter().any(|option| matches!(option.option, ColumnOption::NotNull))
+    };
+    create.columns.iter().filter(is_not_null).map(|column| fold(&column.name)).collect()
+}
+
 /// A name as the parser has it, folded to lower case where it is not quoted.
-pub(super) fn reference(name: &ObjectName) -> Result<TableReference> {
-    let fold = |ident: &Ident| match ident.quote_style {
+fn fold(ident: &Ident) -> String {
+    match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
-    };
+    }
+}
+
+/// The name of a table as the parser has it, its parts folded like all names.
+pub(super) fn reference(name: &ObjectName) -> Result<TableReference> {
     let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(fold)).collect();
     match parts.unwrap_or_default().as_slice() {
         [table] => Ok(TableReference::bare(table.as_str())),

@@ -104,6 +104,14 @@ impl Output {
         Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
     }
 
+    /// The same with columns that may be NULL, at any depth, but for those of the names `kept`.
+    pub(super) fn nullable_but(&self, kept: &[String]) -> Self {
+        let field = |field: &FieldRef| {
+            if kept.contains(field.name()) { Arc::clone(field) } else { nullable(field) }
+        };
+        Self { schema: Arc::new(Schema::new(self.schema.fields().iter().map(field).collect::<Vec<_>>())) }
+    }
+
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -113,6 +121,26 @@ impl Output {
         cast_batch(batch, &self.schema)
             .map_err(|error| Error::internal(format!("a result does not fit its schema: {error}")))
     }
+}
+
+/// A field that may be NULL, as may all that is inside of it but the keys of maps.
+fn nullable(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect()),
+        DataType::List(item) => DataType::List(nullable(item)),
+        DataType::LargeList(item) => DataType::LargeList(nullable(item)),
+        DataType::FixedSizeList(item, width) => DataType::FixedSizeList(nullable(item), *width),
+        DataType::Map(entries, sorted) => DataType::Map(nullable_values(entries), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(Field::clone(field).with_data_type(data_type).with_nullable(true))
+}
+
+fn nullable_values(entries: &FieldRef) -> FieldRef {
+    let DataType::Struct(pair) = entries.data_type() else { return Arc::clone(entries) };
+    let [key, value] = &pair[..] else { return Arc::clone(entries) };
+    let pair = DataType::Struct(vec![Arc::clone(key), nullable(value)].into());
+    Arc::new(Field::clone(entries).with_data_type(pair))
 }
 
 /// A digest of names, types and nullability, not of metadata (whose order is not defined).

@@ -361,6 +361,12 @@ impl Query {
         Self { output: self.output.nullable_as(shown.schema().as_arrow()), ..self }
     }
 
+    /// The query with columns that may be NULL, but for those of the names `kept`: what its rows happen to be is no
+    /// rule for a table that is made of them.
+    pub(super) fn nullable_but(self, kept: &[String]) -> Self {
+        Self { output: self.output.nullable_but(kept), ..self }
+    }
+
     /// The result as a scan that needs no engine, where it is no more than columns as they are stored.
     pub fn raw_scan(&self) -> Option<RawScan> {
         let StoredColumns { snapshot, columns, limit } = self.stored.clone()?;

@@ -141,7 +141,7 @@ def test_the_schema_of_a_table(known):
         {"catalog_filter": "airstrip", "db_schema_filter": "finance"},
     ):
         schema = known.adbc_get_table_schema("people", **filters)
-        assert plain(schema) == pa.schema([pa.field("n", pa.int64(), nullable=False)])
+        assert plain(schema) == pa.schema([pa.field("n", pa.int64())])
     assert known.adbc_get_table_schema("grown").names == ["id", "name"]
     assert known.adbc_get_table_schema("mine").names == ["n"]
     assert known.adbc_get_table_schema("per_cent", db_schema_filter="finance").names == ["n"]

@@ -157,8 +157,8 @@ def test_the_inspector(engine, shared, name):
     assert inspector.has_table("people") and not inspector.has_table("missing")
     columns = inspector.get_columns("t", name)
     assert [(column["name"], str(column["type"]), column["nullable"]) for column in columns] == [
-        ("n", "BIGINT", False),
-        ("s", "TEXT", False),
+        ("n", "BIGINT", True),
+        ("s", "TEXT", True),
     ]
     reflected = Table("people", MetaData(), autoload_with=engine)
     assert reflected.columns.keys() == ["id", "name", "born", "height"]
