@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
-use datafusion::common::{Column, ScalarValue, TableReference};
+use arrow::datatypes::{Field, Int32Type, Int64Type, UInt32Type};
+use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, MergeIntoAction, MergeIntoClause,
-    MergeIntoClauseKind, MergeIntoOp, TableSource, WriteOp, cast, ident, lit, when,
+    MergeIntoClauseKind, MergeIntoOp, TableSource, Values, WriteOp, cast, ident, lit, when,
 };
 use datafusion::logical_expr::{JoinType, Projection};
 use datafusion::sql::sqlparser::ast::{
@@ -99,7 +99,26 @@ pub(super) fn insertion(plan: LogicalPlan) -> Result<(LogicalPlan, bool)> {
             return Err(Error::unimplemented("REPLACE INTO is not supported; use MERGE"));
         }
     };
-    Ok((Arc::unwrap_or_clone(input), replaces))
+    Ok((with_nullable_values(Arc::unwrap_or_clone(input))?, replaces))
+}
+
+/// The same rows with VALUES that may be NULL. DataFusion has them NOT NULL where their columns are, and then
+/// fails in names that nobody gave; who stores the rows names the column.
+fn with_nullable_values(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    Ok(match plan {
+        LogicalPlan::Projection(projection) => {
+            let input = with_nullable_values(Arc::unwrap_or_clone(projection.input))?;
+            LogicalPlan::Projection(Projection::try_new(projection.expr, Arc::new(input))?)
+        }
+        LogicalPlan::Values(values) => {
+            let fields = values.schema.iter().map(|(qualifier, field)| {
+                (qualifier.cloned(), Arc::new(Field::clone(field).with_nullable(true)))
+            });
+            let schema = DFSchema::new_with_metadata(fields.collect(), values.schema.metadata().clone())?;
+            LogicalPlan::Values(Values { schema: Arc::new(schema), ..values })
+        }
+        other => other,
+    })
 }
 
 /// The query whose rows tell how a table changes.
