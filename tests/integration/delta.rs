@@ -681,3 +681,41 @@ async fn an_append_with_a_transaction_is_stored_once() {
     let late = put(&mut append, "t", vec![rows(0..10, 0)]).await;
     assert_error(late, Code::FailedPrecondition, "later transaction");
 }
+
+/// The most memory that a process has ever had, in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Rows are written while they come: what an append takes does not grow with it.
+#[tokio::test]
+async fn a_long_append_takes_constant_memory() {
+    const BATCHES: u32 = 96;
+    const ROWS: i64 = 1 << 19;
+    let server = Server::start();
+    let mut client = appender(&server).await;
+    put(&mut client, "long", vec![rows(0..1, 0)]).await.unwrap();
+    let batch = noise(ROWS);
+    let bytes = batch.get_array_memory_size() as u64 * u64::from(BATCHES);
+    let stream = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path("long")))
+        .with_schema(batch.schema())
+        .build(futures::stream::iter((0..BATCHES).map(move |_| Ok(batch.clone()))));
+    let answers: Vec<_> = client.do_put(stream).await.unwrap().try_collect().await.unwrap();
+    assert!(!answers.is_empty());
+    // About 240 MB, most of it taken by the first few batches; gathered, the rows alone would take all of `bytes`.
+    let peak = peak_memory(server.pid());
+    assert!(peak < bytes / 2, "{bytes} bytes were appended, and the server had {peak}");
+    let counted = number(&mut client, "select count(*) from long").await;
+    assert_eq!(counted, ROWS * i64::from(BATCHES) + 1);
+}
+
+/// Rows that no encoding makes smaller.
+fn noise(count: i64) -> RecordBatch {
+    let mixed = |n: i64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|n| mixed(mixed(n) >> 9))));
+    let xs: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|n| mixed(mixed(n) >> 7))));
+    RecordBatch::try_from_iter([("id", ids), ("x", xs)]).unwrap()
+}
