@@ -57,13 +57,18 @@ impl Wanted {
         let columns = bound.columns_for(&self.parameters)?;
         let mut values = HashMap::new();
         for ((name, wanted), column) in self.parameters.iter().zip(columns) {
-            let value = match ScalarValue::try_from_array(bound.batch.column(column), row)? {
+            let column = bound.batch.column(column);
+            // A NULL among values has their type, lest rows give results of different ones. Where there are none,
+            // the type is what a driver made up.
+            let is_typed =
+                column.null_count() < column.len() && !matches!(column.data_type(), DataType::Union(..));
+            let value = match ScalarValue::try_from_array(column, row)? {
                 ScalarValue::Union(Some((_, value)), ..) => *value,
                 ScalarValue::Union(None, ..) => ScalarValue::Null,
                 value => value,
             };
             let value = match wanted {
-                Some(wanted) if value.is_null() => ScalarValue::try_new_null(wanted)?,
+                Some(wanted) if value.is_null() && !is_typed => ScalarValue::try_new_null(wanted)?,
                 Some(wanted) if is_text(&value.data_type()) && !is_text(wanted) => {
                     value.cast_to(wanted).map_err(|error| {
                         let error = error.strip_backtrace();
@@ -199,6 +204,17 @@ mod tests {
             assert_eq!(value(&values, "$2"), ScalarValue::Int64(Some(2)));
         }
         assert!(wanted.values(&bound(&[("$1", one)]), 0).is_err());
+    }
+
+    #[test]
+    fn a_null_has_the_type_of_the_values_around_it() {
+        let wanted = wanted(&[("1", Some(DataType::Int32))]);
+        let of = |column: Vec<Option<i64>>| {
+            let bound = bound(&[("0", Arc::new(Int64Array::from(column)) as ArrayRef)]);
+            value(&wanted.values(&bound, 0).unwrap(), "$1")
+        };
+        assert_eq!(of(vec![None, Some(1)]), ScalarValue::Int64(None));
+        assert_eq!(of(vec![None, None]), ScalarValue::Int32(None));
     }
 
     #[test]

@@ -265,6 +265,18 @@ def test_changes_of_rows_take_parameters(connection, name):
     ]
 
 
+def test_nulls_among_the_rows_of_an_insert(connection, name):
+    run(connection, f"create table {name} (a int not null, b smallint, s varchar)")
+    bound = [(1, None, "x"), (2, 3, None), (3, None, None)]
+    insert = f"insert into {name} values (?, ?, ?)"
+    with connection.cursor() as cursor:
+        cursor.executemany(insert, bound)
+        assert rows(connection, f"select * from {name} order by a") == bound
+        with fails("INVALID_ARGUMENT", 'column "a" is NOT NULL'):
+            cursor.executemany(insert, [(4, 1, "y"), (None, 1, "z")])
+    assert rows(connection, f"select count(*) from {name}") == [(3,)]
+
+
 def test_binding_by_name_is_not_in_the_driver(connection):
     """DB-API's named style needs an option that this driver does not have."""
     with fails("NOT_IMPLEMENTED", "bind_by_name"):
