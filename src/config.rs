@@ -341,7 +341,6 @@ impl Settings {
             drain_timeout: period(self.drain_timeout, 30),
             max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
-            max_streams: self.max_streams.unwrap_or(256).max(1),
             ticket_lifetime: period(self.ticket_lifetime, 24 * 3600),
             http: HttpOptions {
                 stream_window: between("stream-window", self.stream_window, 4 << 20, HTTP_WINDOWS)?,
@@ -353,6 +352,7 @@ impl Settings {
                 )?,
                 frame: between("http-frame", self.http_frame, 1 << 20, HTTP_FRAMES)?,
                 keepalive: period(self.keepalive, 30),
+                max_streams: self.max_streams.unwrap_or(256).max(1),
             },
             zero_copy: self.zero_copy.unwrap_or(true),
             downloads: DownloadOptions {

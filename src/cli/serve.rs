@@ -61,7 +61,7 @@ async fn run(config: Config) -> Result<ExitCode> {
         let _ = stopped.await;
     });
     tokio::select! {
-        served = serving => served.map(|()| ExitCode::SUCCESS),
+        () = serving => Ok(ExitCode::SUCCESS),
         () = signals.second(stop) => {
             tracing::warn!("forced to stop");
             // Not by return: the runtime would wait for work that nobody waits for any more.

@@ -11,7 +11,6 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::Connected;
 use uuid::Uuid;
 
 use super::session::Sessions;
@@ -66,10 +65,9 @@ pub(super) struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
+impl Connection {
+    /// What its requests are to know.
+    pub(super) fn peer(&self) -> Peer {
         Peer { connection: self.id, address: self.stream.peer_addr().ok() }
     }
 }

@@ -34,7 +34,7 @@ const ROOMY_BODY_LIMIT: usize = 31 << 20;
 /// The most that batches of a query are gathered to, twice.
 const GATHERED_BYTES: usize = 16 << 20;
 
-/// Pieces of a body that are smaller are copied together: each piece becomes an HTTP/2 frame.
+/// Pieces of a body that are smaller are copied together: few of them go into one system call.
 const COALESCED_BYTES: usize = 16 << 10;
 
 /// How large messages may get.

@@ -1,7 +1,7 @@
-//! gRPC: the only place that knows tonic.
+//! gRPC: the only place that knows tonic and hyper.
 //!
 //! ```text
-//! connection ── rpc (request id, span, deadline, body guard) ── flight (one method per RPC)
+//! connection ── http2 ── rpc (request id, span, deadline, body guard) ── flight (one method per RPC)
 //!    ── session (who asks, and what was set) ── descriptor or ticket read once into a Target
 //!    ── get | put | exchange | info | actions | flight_sql (a module for each family of commands)
 //!    ── download (raw streams, decoded ahead), frame_cache ── frames (batches to messages)
@@ -23,10 +23,12 @@ mod frame_cache;
 mod frames;
 mod get;
 mod handshake;
+mod http2;
 mod info;
 mod put;
 mod receive;
 mod respond;
+mod rope;
 mod rpc;
 mod serve;
 mod session;
@@ -37,5 +39,6 @@ mod zero_copy;
 
 pub use download::DownloadOptions;
 pub use flight_sql::StatementsOptions;
-pub use serve::{HttpOptions, Server, ServerOptions};
+pub use http2::HttpOptions;
+pub use serve::{Server, ServerOptions};
 pub use session::SessionOptions;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -118,13 +118,14 @@ pub(super) struct RpcService<S> {
     inner: S,
 }
 
-impl<S> Service<Request<tonic::body::Body>> for RpcService<S>
+impl<S, B> Service<Request<tonic::body::Body>> for RpcService<S>
 where
-    S: Service<Request<tonic::body::Body>, Response = Response<tonic::body::Body>> + Send,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>> + Send,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
+    B: Default + Send + 'static,
 {
-    type Response = Response<tonic::body::Body>;
+    type Response = Response<CountedBody<B>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -173,7 +174,7 @@ where
             if let Some(code) = parts.headers.get("grpc-status") {
                 rpc.finish(outcome(code));
             }
-            Ok(Response::from_parts(parts, tonic::body::Body::new(CountedBody { inner: body, rpc })))
+            Ok(Response::from_parts(parts, CountedBody { inner: body, rpc }))
         };
         Box::pin(answer.instrument(span))
     }
@@ -197,25 +198,25 @@ impl Drop for FinishOnDrop {
 }
 
 /// A response's body that counts its bytes and ends the RPC.
-struct CountedBody {
-    inner: tonic::body::Body,
+pub(super) struct CountedBody<B> {
+    inner: B,
     rpc: Rpc,
 }
 
-impl Body for CountedBody {
-    type Data = Bytes;
-    type Error = Status;
+impl<B: Body + Unpin> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let span = self.rpc.span.clone();
         let polled = ready!(span.in_scope(|| Pin::new(&mut self.inner).poll_frame(cx)));
         match &polled {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.rpc.shared.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    self.rpc.shared.bytes.fetch_add(data.remaining() as u64, Ordering::Relaxed);
                 } else if let Some(code) =
                     frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status"))
                 {
@@ -237,7 +238,7 @@ impl Body for CountedBody {
     }
 }
 
-impl Drop for CountedBody {
+impl<B> Drop for CountedBody<B> {
     fn drop(&mut self) {
         // Dropped before its end: the client went away.
         self.rpc.finish("Cancelled");

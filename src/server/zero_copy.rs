@@ -1,7 +1,7 @@
 //! DoGet without copies: the memory of Arrow's arrays goes to HTTP/2 as it is.
 //!
 //! tonic's encoder writes each message into one buffer of its own, so this service answers DoGet itself,
-//! with a body that holds the messages' pieces, and hands all else to tonic's. What a client sees is the
+//! with a body that holds the messages' pieces, and hands all else to tonic's services. What a client sees is the
 //! same, byte for byte in its meaning: see gRPC's "gRPC over HTTP2" and Flight.proto.
 
 use std::collections::VecDeque;
@@ -10,23 +10,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use arrow_flight::Ticket;
-use arrow_flight::flight_service_server::FlightServiceServer;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream, TryStreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Body;
+use http_body::{Body, SizeHint};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 use tonic::codec::{Codec, Streaming};
 use tonic::metadata::MetadataMap;
-use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::flight::Handler;
 use super::frames::Frame;
 use super::respond::Chunks;
+use super::rope::Rope;
 
 /// The path of the one method that is answered here.
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
@@ -35,27 +35,30 @@ const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 const DATA_HEADER: u32 = 2;
 const DATA_BODY: u32 = 1000;
 
-/// The Flight service with a DoGet of its own.
+/// What hyper is given at once. It holds one part besides the one that is being sent, so that a stalled client's
+/// stream keeps little more than its chunk; and no client is known that takes larger frames.
+const PART_BYTES: usize = 4 << 20;
+
+/// All services, with a DoGet of its own.
 #[derive(Debug, Clone)]
 pub(super) struct ZeroCopy {
     handler: Handler,
-    stock: FlightServiceServer<Handler>,
+    stock: Routes,
     max_message_bytes: usize,
     enabled: bool,
 }
 
 impl ZeroCopy {
-    /// The service of `handler`, which takes messages up to `max_message_bytes`; not `enabled`, it hands
-    /// everything to tonic's.
-    pub(super) fn new(handler: Handler, max_message_bytes: usize, enabled: bool) -> Self {
-        let stock = FlightServiceServer::new(handler.clone()).max_decoding_message_size(max_message_bytes);
+    /// The services of `stock`, of which `handler` answers DoGet, taking messages up to `max_message_bytes`;
+    /// not `enabled`, they answer everything.
+    pub(super) fn new(handler: Handler, stock: Routes, max_message_bytes: usize, enabled: bool) -> Self {
         Self { handler, stock, max_message_bytes, enabled }
     }
 
-    async fn do_get(self, request: Request<tonic::body::Body>) -> Response<tonic::body::Body> {
+    async fn do_get(self, request: Request<tonic::body::Body>) -> Response<Answer> {
         match self.answer(request).await {
             Ok(chunks) => {
-                let mut response = Response::new(tonic::body::Body::new(GetBody::new(chunks)));
+                let mut response = Response::new(Answer::Get(GetBody::new(chunks)));
                 let content_type = HeaderValue::from_static("application/grpc");
                 response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
                 response
@@ -75,12 +78,8 @@ impl ZeroCopy {
     }
 }
 
-impl NamedService for ZeroCopy {
-    const NAME: &'static str = <FlightServiceServer<Handler> as NamedService>::NAME;
-}
-
 impl Service<Request<tonic::body::Body>> for ZeroCopy {
-    type Response = Response<tonic::body::Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -95,15 +94,59 @@ impl Service<Request<tonic::body::Body>> for ZeroCopy {
             let service = self.clone();
             return Box::pin(async move { Ok(service.do_get(request).await) });
         }
-        Service::call(&mut self.stock, request)
+        let answer = Service::call(&mut self.stock, request);
+        Box::pin(async move { Ok(answer.await?.map(Answer::Other)) })
     }
 }
 
-/// A response's body: messages, then the status.
-struct GetBody {
+/// A response's body.
+pub(super) enum Answer {
+    /// Of a DoGet that is answered here.
+    Get(GetBody),
+    /// Of all else.
+    Other(tonic::body::Body),
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self::Other(tonic::body::Body::empty())
+    }
+}
+
+impl Body for Answer {
+    type Data = Rope;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Rope>, Status>>> {
+        match self.get_mut() {
+            Self::Get(body) => Pin::new(body).poll_frame(cx),
+            Self::Other(body) => Pin::new(body).poll_frame(cx).map_ok(|frame| frame.map_data(Rope::from)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Get(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Get(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of a download: messages, then the status.
+pub(super) struct GetBody {
     /// `None` after the last message.
     chunks: Option<Chunks>,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Rope>,
     trailers: Option<HeaderMap>,
 }
 
@@ -117,7 +160,11 @@ impl GetBody {
         let end = match next {
             Some(Ok(chunk)) => {
                 let mut frames = chunk.frames.into_iter();
-                match frames.try_for_each(|frame| push_message(frame, &mut self.ready)) {
+                let made = frames.try_for_each(|frame| {
+                    self.ready.push_back(message(frame)?);
+                    Ok(())
+                });
+                match made {
                     Ok(()) => return,
                     Err(status) => status,
                 }
@@ -137,16 +184,20 @@ impl GetBody {
 }
 
 impl Body for GetBody {
-    type Data = Bytes;
+    type Data = Rope;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<http_body::Frame<Rope>, Status>>> {
         loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+            if let Some(message) = self.ready.front_mut() {
+                let part = message.split_to(PART_BYTES);
+                if !message.has_remaining() {
+                    self.ready.pop_front();
+                }
+                return Poll::Ready(Some(Ok(http_body::Frame::data(part))));
             }
             let Some(chunks) = &mut self.chunks else {
                 let trailers = self.trailers.take();
@@ -162,8 +213,8 @@ impl Body for GetBody {
     }
 }
 
-/// Puts a message into `pieces` as gRPC frames it: a flag, its length, and FlightData's fields.
-fn push_message(frame: Frame, pieces: &mut VecDeque<Bytes>) -> Result<(), Status> {
+/// A message as gRPC frames it: a flag, its length, and FlightData's fields.
+fn message(frame: Frame) -> Result<Rope, Status> {
     let (header, body) = (frame.header.len(), frame.body_bytes());
     let field = |tag, length: usize| key_len(tag) + encoded_len_varint(length as u64) + length;
     let mut length = field(DATA_HEADER, header);
@@ -183,14 +234,15 @@ fn push_message(frame: Frame, pieces: &mut VecDeque<Bytes>) -> Result<(), Status
         encode_key(DATA_BODY, WireType::LengthDelimited, &mut start);
         encode_varint(body as u64, &mut start);
     }
-    pieces.push_back(start.freeze());
-    pieces.extend(frame.body);
-    Ok(())
+    let mut message = Rope::from(start.freeze());
+    frame.body.into_iter().for_each(|piece| message.push(piece));
+    Ok(message)
 }
 
 #[cfg(test)]
 mod tests {
     use arrow_flight::FlightData;
+    use bytes::Bytes;
     use futures::StreamExt;
     use http_body_util::BodyExt;
     use prost::Message;
@@ -209,13 +261,12 @@ mod tests {
     fn a_message_is_framed_as_tonic_frames_it() {
         for pieces in [&[][..], &[&b"body"[..]], &[&b"in "[..], &[7; 300], b"pieces"]] {
             let frame = frame(pieces);
-            let message = frame.to_flight_data();
-            let mut bytes = VecDeque::new();
-            push_message(frame, &mut bytes).unwrap();
-            let bytes: Vec<u8> = bytes.into_iter().flatten().collect();
+            let expected = frame.to_flight_data();
+            let mut rope = message(frame).unwrap();
+            let bytes = rope.copy_to_bytes(rope.remaining());
             let (prefix, rest) = bytes.split_at(5);
             assert_eq!(prefix, [&[0][..], &u32::try_from(rest.len()).unwrap().to_be_bytes()].concat());
-            assert_eq!(FlightData::decode(rest).unwrap(), message);
+            assert_eq!(FlightData::decode(rest).unwrap(), expected);
         }
     }
 

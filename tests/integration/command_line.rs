@@ -98,6 +98,16 @@ async fn the_first_signal_drains() {
 }
 
 #[tokio::test]
+async fn connections_without_requests_do_not_hold_up_the_drain() {
+    let mut server = Server::with_args(&["--drain-timeout", "1h"]);
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 10)]).await.unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().await.code(), Some(0));
+    assert!(client.do_get(Ticket::new("t")).await.is_err());
+}
+
+#[tokio::test]
 async fn the_drain_has_a_deadline_and_the_second_signal_forces() {
     let endless = "select a.value from range(100000000) a, range(100000000) b";
     let mut patient = Server::with_args(&["--drain-timeout", "300ms"]);

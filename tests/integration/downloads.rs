@@ -10,9 +10,12 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Int8Type, Int64Type};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, Ticket};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use prost::Message;
+use tokio::net::TcpStream;
 use tonic::{Code, Request};
 
 use crate::harness::{Server, assert_error, batch, get, path, put};
@@ -180,6 +183,53 @@ async fn messages_are_as_large_as_the_client_takes_them() {
         assert!((8 << 20..32 << 20).contains(&largest(&all)), "{agent:?}: {}", largest(&all));
         // The first rows do not wait for that.
         assert!(all[1].data_body.len() < 4 << 20, "{agent:?}: {}", all[1].data_body.len());
+    }
+}
+
+/// The sizes of the HTTP/2 frames that a download comes in, and of its messages, for a client that takes frames up to
+/// `limit`.
+async fn frames_and_messages(server: &Server, limit: u32) -> (Vec<usize>, Vec<usize>) {
+    let tcp = TcpStream::connect(&server.address).await.unwrap();
+    let mut client = h2::client::Builder::new();
+    client.max_frame_size(limit).initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (mut sender, connection) = client.handshake::<_, Bytes>(tcp).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("http://{}/arrow.flight.protocol.FlightService/DoGet", server.address);
+    let request =
+        http::Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+    let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+    let ticket = Ticket::new("t").encode_to_vec();
+    let prefix = [&[0][..], &u32::try_from(ticket.len()).unwrap().to_be_bytes()].concat();
+    body.send_data([prefix, ticket].concat().into(), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let (mut frames, mut bytes) = (Vec::new(), Vec::new());
+    while let Some(frame) = body.data().await {
+        let frame = frame.unwrap();
+        frames.push(frame.len());
+        bytes.extend_from_slice(&frame);
+    }
+    assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    let (mut messages, mut rest) = (Vec::new(), bytes.as_slice());
+    while let Some(length) = rest.get(1..5) {
+        messages.push(5 + u32::from_be_bytes(length.try_into().unwrap()) as usize);
+        rest = &rest[messages[messages.len() - 1]..];
+    }
+    (frames, messages)
+}
+
+#[tokio::test]
+async fn a_message_is_sent_in_as_few_frames_as_the_client_takes() {
+    let server = Server::start();
+    write(&server.root().join("t.parquet"), &rows(0, 100_000), 100_000);
+    for limit in [16 << 10, 1 << 20, (16 << 20) - 1] {
+        let (frames, messages) = frames_and_messages(&server, limit).await;
+        let limit = limit as usize;
+        let expected: Vec<_> = messages
+            .iter()
+            .flat_map(|message| (0..*message).step_by(limit).map(move |start| limit.min(message - start)))
+            .collect();
+        assert!(messages.len() > 5, "{messages:?}");
+        assert_eq!(frames, expected, "{limit}");
     }
 }
 

@@ -51,12 +51,15 @@ fn dependencies_point_down() {
 }
 
 #[test]
-fn only_the_server_knows_tonic() {
+fn only_the_server_knows_tonic_and_hyper() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in sources(&src) {
         let text = std::fs::read_to_string(&file).unwrap();
         let in_server = file.strip_prefix(&src).unwrap().starts_with("server");
-        let uses = text.lines().any(|line| line.split("//").next().unwrap_or_default().contains("tonic::"));
-        assert!(in_server || !uses, "{} uses tonic", file.display());
+        for name in ["tonic", "hyper", "hyper_util"] {
+            let path = format!("{name}::");
+            let uses = text.lines().any(|line| line.split("//").next().unwrap_or_default().contains(&path));
+            assert!(in_server || !uses, "{} uses {name}", file.display());
+        }
     }
 }

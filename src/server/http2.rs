@@ -1,0 +1,125 @@
+//! HTTP/2 over accepted connections.
+//!
+//! Served by hyper as it is, not by tonic's server on top of it: that one sends bodies of `Bytes` alone, of which each
+//! becomes an HTTP/2 frame and a system call of its own (see [`Rope`](super::rope::Rope)). Against abuse there are
+//! hyper's defaults: 16 KiB of headers, 1024 streams reset for the client's errors, 20 that the client reset before
+//! they were taken.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+use tower::{BoxError, Service, ServiceExt};
+
+use super::connection::Connection;
+
+/// The settings of HTTP/2 connections, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpOptions {
+    /// Flow control: uploads are bounded by what the server grants. Downloads obey what the client does.
+    pub stream_window: u32,
+    /// The same for all streams of a connection.
+    pub connection_window: u32,
+    /// The largest frame that is taken.
+    pub frame: u32,
+    /// How often a silent client is asked whether it is still there.
+    pub keepalive: Duration,
+    /// Requests at once on one connection.
+    pub max_streams: u32,
+}
+
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Has `service` answer the requests of `connections`, until `stop` comes true. Then takes no more, and comes
+/// to its end when all requests have theirs.
+pub(super) async fn serve<S, B>(
+    connections: impl Stream<Item = io::Result<Connection>>,
+    service: S,
+    options: HttpOptions,
+    stop: impl Future<Output = ()>,
+) where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let server = builder(options);
+    let (stopping, _) = watch::channel(());
+    {
+        let (mut connections, mut stop) = (pin!(connections), pin!(stop));
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                next = connections.next() => match next {
+                    Some(Ok(connection)) => {
+                        tokio::spawn(connected(server.clone(), connection, service.clone(), stopping.subscribe()));
+                    }
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+            }
+        }
+        // Here the listener is closed: who connects from now on is refused, instead of left waiting.
+    }
+    let _ = stopping.send(());
+    stopping.closed().await;
+}
+
+fn builder(options: HttpOptions) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(options.stream_window)
+        .initial_connection_window_size(options.connection_window)
+        .max_frame_size(options.frame)
+        .max_concurrent_streams(options.max_streams)
+        .keep_alive_interval(options.keepalive)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
+
+/// Serves one connection to its end. It counts as open as long as `stopping` lives.
+async fn connected<S, B>(
+    server: Builder<TokioExecutor>,
+    connection: Connection,
+    service: S,
+    mut stopping: watch::Receiver<()>,
+) where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let peer = connection.peer();
+    let service = service.map_request(move |request: Request<Incoming>| {
+        let mut request = request.map(tonic::body::Body::new);
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
+    let mut serving =
+        pin!(server.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service)));
+    let served = tokio::select! {
+        served = &mut serving => served,
+        _ = stopping.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
