@@ -306,9 +306,15 @@ impl CachedFiles {
             && stored.fields().iter().zip(schema.fields()).all(|(stored, field)| {
                 stored.name() == field.name() && stored.data_type() == field.data_type()
             });
+        // Structs of one type can have their fields from other columns of such a file, for another table.
+        let has_own_names = held.names().is_none();
         let is_whole = file.extension::<ParquetRowSelection>().is_none()
             && file.extension::<ParquetAccessPlan>().is_none();
-        (is_same && is_whole).then(|| ColumnFile { file: held, footer, schema: Arc::clone(schema) })
+        (is_same && has_own_names && is_whole).then(|| ColumnFile {
+            file: held,
+            footer,
+            schema: Arc::clone(schema),
+        })
     }
 
     /// The row groups of a file, or of its range, that can hold rows which pass.

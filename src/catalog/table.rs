@@ -39,9 +39,7 @@ use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
-use crate::storage::{
-    ColumnCache, FooterCache, HeldFile, blocking, remaining, storable, with_order_of,
-};
+use crate::storage::{ColumnCache, FooterCache, HeldFile, blocking, remaining, storable, with_order_of};
 
 /// A snapshot as a table.
 #[derive(Debug)]
