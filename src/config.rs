@@ -66,6 +66,11 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_ROW_GROUP_BYTES", value_name = "SIZE")]
     pub row_group_bytes: Option<ByteSize>,
 
+    /// Memory for the encoded pages of an upload until their row group is full; a file without a name in the
+    /// root takes the rest [default: 128MiB]
+    #[arg(long, env = "AIRSTRIP_UPLOAD_MEMORY", value_name = "SIZE")]
+    pub upload_memory: Option<ByteSize>,
+
     /// The largest message that is taken from a client [default: 1GiB]
     #[arg(long, env = "AIRSTRIP_MAX_MESSAGE_BYTES", value_name = "SIZE")]
     pub max_message_bytes: Option<ByteSize>,
@@ -269,6 +274,7 @@ impl Settings {
             codec: self.codec.or(weaker.codec),
             row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
             row_group_bytes: self.row_group_bytes.or(weaker.row_group_bytes),
+            upload_memory: self.upload_memory.or(weaker.upload_memory),
             max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
             memory_limit: self.memory_limit.or(weaker.memory_limit),
             spill_limit: self.spill_limit.or(weaker.spill_limit),
@@ -305,21 +311,7 @@ impl Settings {
 
     /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes.
     pub fn resolve(self, memory: u64) -> Result<Config> {
-        let catalog = CatalogOptions {
-            register_from: self.register_from.unwrap_or_default(),
-            footer_cache_bytes: self.footer_cache.unwrap_or(ByteSize::mib(128)).as_u64(),
-            column_cache_bytes: self.column_cache.map_or(memory / 8, |size| size.as_u64()),
-            max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
-            staging: StagingOptions {
-                codec: self.codec.unwrap_or(Codec::Lz4),
-                row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
-                row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
-            },
-            maintenance: MaintenanceOptions {
-                compact_files: self.compact_files.unwrap_or(64),
-                small_file_bytes: self.small_file.unwrap_or(ByteSize::mib(16)).as_u64(),
-            },
-        };
+        let catalog = self.catalog_options(memory)?;
         let engine = EngineOptions {
             memory_bytes: bytes("memory-limit", self.memory_limit, memory / 2)?,
             spill_dir: None,
@@ -375,6 +367,24 @@ impl Settings {
             catalog,
             engine,
             server,
+        })
+    }
+
+    fn catalog_options(&self, memory: u64) -> Result<CatalogOptions> {
+        Ok(CatalogOptions {
+            register_from: self.register_from.clone().unwrap_or_default(),
+            footer_cache_bytes: self.footer_cache.unwrap_or(ByteSize::mib(128)).as_u64(),
+            column_cache_bytes: self.column_cache.map_or(memory / 8, |size| size.as_u64()),
+            max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
+            staging: StagingOptions {
+                codec: self.codec.unwrap_or(Codec::Lz4),
+                row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
+                row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
+            },
+            maintenance: MaintenanceOptions {
+                compact_files: self.compact_files.unwrap_or(64),
+                small_file_bytes: self.small_file.unwrap_or(ByteSize::mib(16)).as_u64(),
+            },
         })
     }
 }

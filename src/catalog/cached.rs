@@ -354,12 +354,12 @@ impl CachedFiles {
             return true;
         }
         // All are noted, also behind one that is new.
-        let are_due = missing.iter().fold(true, |due, key| self.cache.note(key) && due);
+        let not_due = missing.iter().filter(|key| !self.cache.note(key)).count();
         let is_worth_while = !self.rows.is_top && (self.rows.filter.is_none() || groups.len() <= FEW_GROUPS);
         let fits = |group: &usize| {
             columns.decoded_bytes(*group, &self.rows.columns).is_some_and(|bytes| bytes <= MAX_DECODED)
         };
-        are_due && is_worth_while && groups.iter().all(fits)
+        not_due == 0 && is_worth_while && groups.iter().all(fits)
     }
 }
 

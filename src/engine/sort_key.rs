@@ -46,7 +46,7 @@ impl PhysicalOptimizerRule for OneSortKey {
         Ok(rewritten.unwrap_or(plan))
     }
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "one_sort_key"
     }
 
@@ -209,6 +209,9 @@ trait Ordered: ArrowPrimitiveType {
 
 macro_rules! ordered {
     ($($arrow:ty, $native:ty, $unsigned:ty);+) => {$(
+        // Bits are moved, whatever number they are.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+        #[allow(clippy::cast_lossless, trivial_numeric_casts)]
         impl Ordered for $arrow {
             fn rank(value: $native) -> u64 {
                 u64::from(value.wrapping_sub(<$native>::MIN) as $unsigned)
@@ -238,7 +241,7 @@ macro_rules! with_integer {
             DataType::UInt16 => $function::<UInt16Type>($($argument),*),
             DataType::UInt32 => $function::<UInt32Type>($($argument),*),
             DataType::UInt64 => $function::<UInt64Type>($($argument),*),
-            other => internal_err!("{other} is no part of a sort key"),
+            other => return internal_err!("{other} is no part of a sort key"),
         }
     };
 }
@@ -270,7 +273,7 @@ impl PhysicalExpr for Pack {
         let mut keys = vec![0; batch.num_rows()];
         for part in &self.parts {
             let values = cast(batch.column(part.column.index()), &part.integer)?;
-            with_integer!(&part.integer, pack(part, &values, &mut keys))?;
+            with_integer!(&part.integer, pack(part, &values, &mut keys));
         }
         let keys = Decimal128Array::from(keys).with_data_type(KEY_TYPE);
         Ok(ColumnarValue::Array(Arc::new(keys)))
@@ -290,7 +293,7 @@ impl PhysicalExpr for Pack {
 }
 
 /// Adds the bits of a part behind those that `keys` have.
-fn pack<T: Ordered>(part: &Part, values: &ArrayRef, keys: &mut [i128]) -> DfResult<()> {
+fn pack<T: Ordered>(part: &Part, values: &ArrayRef, keys: &mut [i128]) {
     let values = values.as_primitive::<T>();
     let flip = if part.descending { part.mask() } else { 0 };
     for (key, value) in keys.iter_mut().zip(values.values()) {
@@ -299,14 +302,15 @@ fn pack<T: Ordered>(part: &Part, values: &ArrayRef, keys: &mut [i128]) -> DfResu
     if part.field.is_nullable() {
         let value_bit = i128::from(part.nulls_first) << part.width;
         let null_bit = i128::from(!part.nulls_first) << part.width;
-        keys.iter_mut().for_each(|key| *key |= value_bit);
+        for key in keys.iter_mut() {
+            *key |= value_bit;
+        }
         if let Some(nulls) = values.nulls() {
             for row in (0..values.len()).filter(|row| nulls.is_null(*row)) {
                 keys[row] = keys[row] >> part.bits() << part.bits() | null_bit;
             }
         }
     }
-    Ok(())
 }
 
 /// A column out of the key.
@@ -332,7 +336,7 @@ impl PhysicalExpr for Unpack {
         let keys = keys.as_primitive_opt::<arrow::datatypes::Decimal128Type>();
         let Some(keys) = keys else { return internal_err!("a sort key is no number") };
         let part = &self.part;
-        let values = with_integer!(&part.integer, unpack(part, keys.values()))?;
+        let values = with_integer!(&part.integer, unpack(part, keys.values()));
         Ok(ColumnarValue::Array(cast(&values, part.field.data_type())?))
     }
 
@@ -350,7 +354,8 @@ impl PhysicalExpr for Unpack {
 }
 
 /// The values of a part.
-fn unpack<T: Ordered>(part: &Part, keys: &[i128]) -> DfResult<ArrayRef> {
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Each is cut to the bits of the part.
+fn unpack<T: Ordered>(part: &Part, keys: &[i128]) -> ArrayRef {
     let flip = if part.descending { part.mask() } else { 0 };
     let rank = |key: &i128| (key >> part.shift) as u64 & part.mask();
     let values = keys.iter().map(|key| T::value(rank(key) ^ flip)).collect::<Vec<_>>();
@@ -358,7 +363,7 @@ fn unpack<T: Ordered>(part: &Part, keys: &[i128]) -> DfResult<ArrayRef> {
         let is_valid = |row: usize| (keys[row] >> (part.shift + part.width) & 1 == 1) == part.nulls_first;
         NullBuffer::new(BooleanBuffer::collect_bool(keys.len(), is_valid))
     });
-    Ok(Arc::new(PrimitiveArray::<T>::new(values.into(), nulls.filter(|nulls| nulls.null_count() > 0))))
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls.filter(|nulls| nulls.null_count() > 0)))
 }
 
 #[cfg(test)]

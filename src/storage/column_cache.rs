@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef};
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -162,10 +163,8 @@ fn memory(arrays: &[ArrayRef]) -> u64 {
     fn add(data: &ArrayData, seen: &mut HashSet<*const u8>) -> usize {
         let nulls = data.nulls().map(|nulls| nulls.inner().inner());
         let buffers = data.buffers().iter().chain(nulls);
-        let own: usize = buffers
-            .filter(|buffer| seen.insert(buffer.data_ptr().as_ptr()))
-            .map(|buffer| buffer.capacity())
-            .sum();
+        let own: usize =
+            buffers.filter(|buffer| seen.insert(buffer.data_ptr().as_ptr())).map(Buffer::capacity).sum();
         own + data.child_data().iter().map(|child| add(child, seen)).sum::<usize>()
     }
     let mut seen = HashSet::new();
