@@ -380,6 +380,7 @@ impl Settings {
                 codec: self.codec.unwrap_or(Codec::Lz4),
                 row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
                 row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
+                memory_bytes: bytes("upload-memory", self.upload_memory, 128 << 20)?,
             },
             maintenance: MaintenanceOptions {
                 compact_files: self.compact_files.unwrap_or(64),

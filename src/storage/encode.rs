@@ -8,7 +8,7 @@
 //!
 //! A column's units are encoded one after the other, different columns at the same time. When a row group
 //! is full the next one is begun while the last columns of the first are still being encoded: memory holds
-//! the queued units and the encoded pages of two row groups.
+//! the queued units and the encoded pages of two row groups, and of these no more than [`PageMemory`] allows.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -33,6 +33,7 @@ use parquet::schema::types::{ColumnPath, TypePtr};
 use super::area::io_error;
 use super::choice::{Choice, choose};
 use super::encoders::Encoders;
+use super::pages::PageMemory;
 use crate::error::{Error, Result, contain};
 
 /// The most rows and bytes of a unit.
@@ -57,6 +58,7 @@ pub(super) struct ParallelWriter<W: Write + Send> {
     row_group_rows: usize,
     row_group_bytes: usize,
     encoders: Encoders,
+    memory: PageMemory,
     progress: StopOnDrop,
     gathered: Gathered,
     /// The row group that is being filled.
@@ -68,12 +70,13 @@ pub(super) struct ParallelWriter<W: Write + Send> {
 }
 
 impl<W: Write + Send> ParallelWriter<W> {
-    /// Begins a file for batches of `schema`, to be encoded by `encoders`.
+    /// Begins a file for batches of `schema`, to be encoded by `encoders`. Finished pages wait in `memory`.
     pub(super) fn new(
         sink: W,
         schema: SchemaRef,
         properties: WriterPropertiesBuilder,
         encoders: Encoders,
+        memory: PageMemory,
     ) -> Result<Self, ParquetError> {
         let built = Arc::new(properties.clone().build());
         let parquet = ArrowSchemaConverter::new().with_coerce_types(built.coerce_types()).convert(&schema)?;
@@ -86,6 +89,7 @@ impl<W: Write + Send> ParallelWriter<W> {
             row_group_rows: built.max_row_group_row_count().unwrap_or(usize::MAX),
             row_group_bytes: built.max_row_group_bytes().unwrap_or(usize::MAX),
             encoders,
+            memory,
             progress: StopOnDrop::default(),
             gathered: Gathered::default(),
             filling: None,
@@ -152,6 +156,7 @@ impl<W: Write + Send> ParallelWriter<W> {
                 .map_err(|text| panicked(&text))?
                 .map_err(write_error)?,
         };
+        let factory = factory.with_page_store_factory(self.memory.of_row_group());
         let writers = factory.create_column_writers(self.begun).map_err(write_error)?;
         self.factory = Some(factory);
         self.begun += 1;
@@ -470,8 +475,15 @@ fn panicked(text: &str) -> Error {
     Error::invalid(format!("cannot store this batch: {text}"))
 }
 
-/// An error of the Parquet writer: the disk's if it carries one, else the data's.
+/// An error of the Parquet writer: ours or the disk's if it carries one, else the data's.
 pub(super) fn write_error(error: ParquetError) -> Error {
+    let error = match error {
+        ParquetError::External(carried) => match carried.downcast::<Error>() {
+            Ok(ours) => return *ours,
+            Err(carried) => ParquetError::External(carried),
+        },
+        error => error,
+    };
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = source {
         if let Some(io) = current.downcast_ref::<std::io::Error>() {
@@ -519,9 +531,31 @@ mod tests {
             .set_max_row_group_bytes(Some(bytes))
     }
 
+    /// Memory that nothing is too much for.
+    fn memory() -> PageMemory {
+        PageMemory::new(usize::MAX, || unreachable!("there is room for all pages"))
+    }
+
+    fn writer<W: Write + Send>(
+        sink: W,
+        schema: SchemaRef,
+        properties: WriterPropertiesBuilder,
+    ) -> ParallelWriter<W> {
+        ParallelWriter::new(sink, schema, properties, Encoders::new(), memory()).unwrap()
+    }
+
     fn written(batches: &[RecordBatch], properties: WriterPropertiesBuilder) -> Bytes {
+        written_within(batches, properties, memory())
+    }
+
+    fn written_within(
+        batches: &[RecordBatch],
+        properties: WriterPropertiesBuilder,
+        memory: PageMemory,
+    ) -> Bytes {
         let schema = batches[0].schema();
-        let mut writer = ParallelWriter::new(Vec::new(), schema, properties, Encoders::new()).unwrap();
+        let writer = ParallelWriter::new(Vec::new(), schema, properties, Encoders::new(), memory);
+        let mut writer = writer.unwrap();
         for batch in batches {
             writer.write(batch).unwrap();
         }
@@ -564,8 +598,7 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_be_encoded_is_the_clients_error() {
         let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, false)]));
-        let mut writer =
-            ParallelWriter::new(Vec::new(), schema, properties(100_000, 1 << 20), Encoders::new()).unwrap();
+        let mut writer = writer(Vec::new(), schema, properties(100_000, 1 << 20));
         let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(vec!["x"; 10_000]));
         let wrong = RecordBatch::try_from_iter([("key", texts)]).unwrap();
         let written = writer.write(&wrong).and_then(|()| writer.finish());
@@ -584,18 +617,50 @@ mod tests {
             }
         }
         let batch = rows(0, 50_000);
-        let mut writer =
-            ParallelWriter::new(Full, batch.schema(), properties(1000, 1 << 20), Encoders::new()).unwrap();
+        let mut writer = writer(Full, batch.schema(), properties(1000, 1 << 20));
         let written = writer.write(&batch).and_then(|()| writer.finish().map(|_| ()));
         assert_eq!(written.unwrap_err().kind(), ErrorKind::ResourceExhausted);
     }
 
     #[test]
+    fn pages_that_wait_on_disk_make_the_same_file() {
+        let batches: Vec<_> = (0..8).map(|index| rows(index * 50_000, 50_000)).collect();
+        let properties = || properties(130_000, 1 << 30);
+        let expected = written(&batches, properties());
+        for most_bytes in [0, 100_000] {
+            let created = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&created);
+            let memory = PageMemory::new(most_bytes, move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Ok(tempfile::tempfile().unwrap())
+            });
+            assert!(written_within(&batches, properties(), memory) == expected);
+            let created = created.load(Ordering::Relaxed);
+            assert!(created >= group_rows(&expected).len(), "{created} files for pages");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_of_pages_is_told_as_such() {
+        let full = || Err(Error::exhausted("the disk is full"));
+        let read_only = || Ok(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
+        let batch = rows(0, 50_000);
+        for (memory, kind) in [
+            (PageMemory::new(0, full), ErrorKind::ResourceExhausted),
+            (PageMemory::new(0, read_only), ErrorKind::Internal),
+        ] {
+            let properties = properties(1000, 1 << 20);
+            let writer = ParallelWriter::new(Vec::new(), batch.schema(), properties, Encoders::new(), memory);
+            let mut writer = writer.unwrap();
+            let written = writer.write(&batch).and_then(|()| writer.finish().map(|_| ()));
+            assert_eq!(written.unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
     fn a_writer_that_is_dropped_stops_its_columns() {
         let batch = rows(0, 200_000);
-        let mut writer =
-            ParallelWriter::new(Vec::new(), batch.schema(), properties(50_000, 1 << 30), Encoders::new())
-                .unwrap();
+        let mut writer = writer(Vec::new(), batch.schema(), properties(50_000, 1 << 30));
         writer.write(&batch).unwrap();
         let progress = Arc::downgrade(&writer.progress.0);
         drop(writer);

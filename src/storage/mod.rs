@@ -17,6 +17,7 @@ mod file;
 mod footer;
 mod listing;
 mod names;
+mod pages;
 mod root;
 mod scan;
 mod staging;

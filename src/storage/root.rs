@@ -129,6 +129,13 @@ impl Root {
         Ok((path.clone(), file.map_err(|error| io_error("create", &path, error))?.into_std()))
     }
 
+    /// Creates a file without a name in the staging directory: it is gone when it is closed.
+    pub(super) fn create_unnamed(&self) -> Result<File> {
+        let (path, file) = self.create_staged()?;
+        self.area.dir().remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        Ok(file)
+    }
+
     /// Creates a directory of its own in the staging directory, and says where.
     pub fn create_staged_dir(&self) -> Result<PathBuf> {
         self.check_writable()?;

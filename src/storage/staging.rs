@@ -26,6 +26,7 @@ use super::encode::{ParallelWriter, write_error};
 use super::encoders::Encoders;
 use super::file::{FileStat, HeldFile};
 use super::footer::{Footer, FooterCache};
+use super::pages::PageMemory;
 use super::root::{Root, Target};
 use super::types::{cast_batch, decodable, storable};
 use crate::error::{Error, Result, contain};
@@ -65,8 +66,10 @@ pub struct StagingOptions {
     pub codec: Codec,
     /// The most rows in a row group.
     pub row_group_rows: usize,
-    /// The most encoded bytes in a row group, which is what an upload holds in memory.
+    /// The most encoded bytes in a row group.
     pub row_group_bytes: usize,
+    /// The most encoded bytes that an upload holds in memory; a file without a name takes the rest.
+    pub memory_bytes: usize,
 }
 
 impl StagingOptions {
@@ -109,7 +112,9 @@ impl Staging {
         let (stored, properties) = layout(&schema, declared.unwrap_or(&schema), self.options.properties());
         staged.stored = stored;
         let written = staged.stored.clone().unwrap_or(schema);
-        let writer = ParallelWriter::new(file, written, properties, self.encoders.clone());
+        let root = Arc::clone(&self.root);
+        let memory = PageMemory::new(self.options.memory_bytes, move || root.create_unnamed());
+        let writer = ParallelWriter::new(file, written, properties, self.encoders.clone(), memory);
         staged.writer = Some(writer.map_err(write_error)?);
         Ok(staged)
     }

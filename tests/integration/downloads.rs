@@ -79,6 +79,22 @@ async fn every_road_gives_the_rows_of_the_file() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_pages_wait_on_disk_comes_back() {
+    let args = ["--upload-memory", "64KiB", "--row-group-rows", "10000000", "--row-group-bytes", "1GiB"];
+    let server = Server::with_args(&args);
+    let mut client = server.client().await;
+    let rows = with_list(&rows(0, 400_000));
+    for mode in ["replace", "append"] {
+        let request = vec![rows.slice(0, 150_000), rows.slice(150_000, 250_000)];
+        client.metadata_mut().insert("x-airstrip-mode", mode.parse().unwrap());
+        put(&mut client, "t", request).await.unwrap();
+        assert_eq!(server.staged(), 0);
+    }
+    let got = whole(&get(&mut client, "t").await.unwrap());
+    assert!(got.slice(0, 400_000) == rows && got.slice(400_000, 400_000) == rows);
+}
+
+#[tokio::test]
 async fn columns_and_limits_take_the_same_road() {
     for args in ROADS {
         let server = Server::with_args(args);
