@@ -23,6 +23,7 @@ mod scan;
 mod staging;
 mod storing;
 mod types;
+mod writeback;
 
 pub use area::Area;
 pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};

@@ -9,12 +9,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags, RenameFlags, fsync, openat, renameat, renameat_with};
+use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
 use super::area::{Area, io_error};
@@ -278,6 +280,7 @@ impl Root {
 
     /// Renames, and syncs the directory that has the name then. `to` is for messages.
     fn move_name(&self, from: &Place<'_>, place: &Place<'_>, to: &Path, flags: RenameFlags) -> Result<()> {
+        let _replaced = flags.is_empty().then(|| Replaced::hold(place));
         renameat_with(&from.0, from.1, &place.0, place.1, flags)
             .map_err(|error| io_error("publish", to, error.into()))?;
         self.sync_dir(&place.0, to)
@@ -331,6 +334,31 @@ impl Root {
             swept.map_err(|error| io_error("sweep", Path::new(path), error))?;
         }
         Ok(())
+    }
+}
+
+/// The file that another is about to take the place of. Its blocks are freed when nobody holds it any more, which
+/// takes long for many: that is left to a thread of its own.
+struct Replaced(Option<OwnedFd>);
+
+impl Replaced {
+    /// Files that are smaller are freed at once.
+    const LARGE: i64 = 8 << 20;
+
+    fn hold((dir, name): &Place<'_>) -> Self {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(dir, *name, flags, Mode::empty()).ok();
+        Self(file.filter(|file| fstat(file).is_ok_and(|stat| stat.st_size >= Self::LARGE)))
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take()
+            && let Err(error) = Builder::new().name("free".to_owned()).spawn(move || drop(file))
+        {
+            tracing::debug!(%error, "no thread to free a replaced file's blocks");
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Writing a Parquet file that nobody sees until it is whole.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,6 +28,7 @@ use super::footer::{Footer, FooterCache};
 use super::pages::PageMemory;
 use super::root::{Root, Target};
 use super::types::{cast_batch, decodable, storable};
+use super::writeback::Writeback;
 use crate::error::{Error, Result, contain};
 
 /// The widest value of fixed size: a schema alone must not make the server allocate more.
@@ -114,7 +114,8 @@ impl Staging {
         let written = staged.stored.clone().unwrap_or(schema);
         let root = Arc::clone(&self.root);
         let memory = PageMemory::new(self.options.memory_bytes, move || root.create_unnamed());
-        let writer = ParallelWriter::new(file, written, properties, self.encoders.clone(), memory);
+        let writer =
+            ParallelWriter::new(Writeback::new(file), written, properties, self.encoders.clone(), memory);
         staged.writer = Some(writer.map_err(write_error)?);
         Ok(staged)
     }
@@ -128,7 +129,7 @@ pub struct StagedFile {
     /// The schema that batches are stored in, where it is not their own.
     stored: Option<SchemaRef>,
     /// `None` once the file is finished.
-    writer: Option<ParallelWriter<File>>,
+    writer: Option<ParallelWriter<Writeback>>,
     rows: u64,
     stat: Option<FileStat>,
     published: bool,
@@ -156,7 +157,7 @@ impl StagedFile {
     /// [`publish`](Self::publish) is left to do.
     pub fn finish(&mut self) -> Result<Footer> {
         let writer = self.writer.take().ok_or_else(|| Error::internal("the staged file is finished"))?;
-        let file = writer.finish()?;
+        let file = writer.finish()?.into_file().map_err(|error| io_error("sync", &self.path, error))?;
         // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written
         // within one tick, and identity (hence version) is told by inode, size and mtime.
         file.set_modified(SystemTime::now()).map_err(|error| io_error("write", &self.path, error))?;
