@@ -18,7 +18,7 @@ use crate::catalog::{CatalogOptions, MaintenanceOptions};
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
 use crate::server::{DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions};
-use crate::storage::{Codec, StagingOptions};
+use crate::storage::{BloomFilters, Codec, StagingOptions};
 
 /// The settings as they were given; what is `None` was not.
 #[derive(Debug, Default, Args, Deserialize)]
@@ -57,6 +57,10 @@ pub struct Settings {
     /// [default: lz4]
     #[arg(long, env = "AIRSTRIP_CODEC", value_name = "CODEC")]
     pub codec: Option<Codec>,
+
+    /// Bloom filters of uploads, for queries that look for single values [default: auto]
+    #[arg(long, env = "AIRSTRIP_BLOOM_FILTERS", value_name = "COLUMNS")]
+    pub bloom_filters: Option<BloomFilters>,
 
     /// The most rows in a row group of an upload [default: 131072]
     #[arg(long, env = "AIRSTRIP_ROW_GROUP_ROWS", value_name = "ROWS")]
@@ -272,6 +276,7 @@ impl Settings {
             register_from: self.register_from.or(weaker.register_from),
             advertise: self.advertise.or(weaker.advertise),
             codec: self.codec.or(weaker.codec),
+            bloom_filters: self.bloom_filters.or(weaker.bloom_filters),
             row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
             row_group_bytes: self.row_group_bytes.or(weaker.row_group_bytes),
             upload_memory: self.upload_memory.or(weaker.upload_memory),
@@ -378,6 +383,7 @@ impl Settings {
             max_parts: positive("max-parts", self.max_parts.unwrap_or(10_000))?,
             staging: StagingOptions {
                 codec: self.codec.unwrap_or(Codec::Lz4),
+                bloom_filters: self.bloom_filters.unwrap_or(BloomFilters::Auto),
                 row_group_rows: positive("row-group-rows", self.row_group_rows.unwrap_or(131_072))?,
                 row_group_bytes: bytes("row-group-bytes", self.row_group_bytes, 64 << 20)?,
                 memory_bytes: bytes("upload-memory", self.upload_memory, 128 << 20)?,

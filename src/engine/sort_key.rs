@@ -399,12 +399,12 @@ mod tests {
 
     /// A column of `data_type` with the numbers' bits for values.
     fn column(data_type: &DataType, numbers: &[Option<i64>]) -> ArrayRef {
-        let narrow = |bits: u32| Int64Array::from_iter(numbers.iter().map(|n| n.map(|n| n >> (64 - bits))));
+        let narrow = |bits: u32| numbers.iter().map(|n| n.map(|n| n >> (64 - bits))).collect::<Int64Array>();
         let unsigned = |bits: u32| {
-            UInt64Array::from_iter(numbers.iter().map(|n| n.map(|n| n.cast_unsigned() >> (64 - bits))))
+            numbers.iter().map(|n| n.map(|n| n.cast_unsigned() >> (64 - bits))).collect::<UInt64Array>()
         };
         let array: ArrayRef = match integer(data_type).unwrap() {
-            (_, 1) => Arc::new(BooleanArray::from_iter(numbers.iter().map(|n| n.map(|n| n < 0)))),
+            (_, 1) => Arc::new(numbers.iter().map(|n| n.map(|n| n < 0)).collect::<BooleanArray>()),
             (DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64, bits) => {
                 cast(&unsigned(bits), &integer(data_type).unwrap().0).unwrap()
             }
@@ -483,7 +483,7 @@ mod tests {
             })
             .collect();
         fields.push(Field::new("row", DataType::Int64, false));
-        columns.push(Arc::new(Int64Array::from_iter_values(0..numbers[0].len() as i64)));
+        columns.push(Arc::new(Int64Array::from_iter_values((0..).take(numbers[0].len()))));
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
@@ -519,7 +519,7 @@ mod tests {
             let types: Vec<_> = keys.iter().map(|(data_type, nullable, _)| (data_type.clone(), *nullable)).collect();
             let options: Vec<_> = keys.iter().map(|(_, _, options)| *options).collect();
             let all = batch(&types, &values[..types.len()]);
-            let plan = sorted(&[all.clone()], &options, projected);
+            let plan = sorted(std::slice::from_ref(&all), &options, projected);
             let by_key = optimized(&plan);
             prop_assert!(is_by_key(&by_key));
             prop_assert_eq!(by_key.schema(), plan.schema());

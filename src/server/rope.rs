@@ -82,7 +82,9 @@ mod tests {
 
     fn rope(pieces: &[&'static str]) -> Rope {
         let mut rope = Rope::default();
-        pieces.iter().for_each(|piece| rope.push(Bytes::from_static(piece.as_bytes())));
+        for piece in pieces {
+            rope.push(Bytes::from_static(piece.as_bytes()));
+        }
         rope
     }
 

@@ -31,7 +31,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
 use super::area::io_error;
-use super::choice::{Choice, choose};
+use super::choice::{self, Choice, choose};
 use super::encoders::Encoders;
 use super::pages::PageMemory;
 use crate::error::{Error, Result, contain};
@@ -47,6 +47,8 @@ const ENOUGH_BATCHES: usize = 64;
 const QUEUED_BYTES: usize = 32 << 20;
 /// Row groups that are encoded alike before the columns are looked at again.
 const ALIKE: usize = 8;
+/// Columns that have Bloom filters where they may: each takes memory and time.
+const FILTERS: usize = 8;
 
 /// Writes batches to a Parquet file. Dropped, it ends what is still queued.
 pub(super) struct ParallelWriter<W: Write + Send> {
@@ -59,6 +61,8 @@ pub(super) struct ParallelWriter<W: Write + Send> {
     row_group_bytes: usize,
     encoders: Encoders,
     memory: PageMemory,
+    /// Columns that may have Bloom filters.
+    filters: usize,
     progress: StopOnDrop,
     gathered: Gathered,
     /// The row group that is being filled.
@@ -90,12 +94,18 @@ impl<W: Write + Send> ParallelWriter<W> {
             row_group_bytes: built.max_row_group_bytes().unwrap_or(usize::MAX),
             encoders,
             memory,
+            filters: 0,
             progress: StopOnDrop::default(),
             gathered: Gathered::default(),
             filling: None,
             closing: None,
             begun: 0,
         })
+    }
+
+    /// The same with Bloom filters of keys, or without any.
+    pub(super) fn with_filters(self, filters: bool) -> Self {
+        Self { filters: if filters { FILTERS } else { 0 }, ..self }
     }
 
     /// Appends the rows of `batch`. An error may be that of an earlier batch. Waits while there is much
@@ -176,9 +186,12 @@ impl<W: Write + Send> ParallelWriter<W> {
         let mut properties = self.properties.clone();
         let parquet = self.file.schema_descr();
         if let Some(batch) = first.iter().max_by_key(|batch| batch.num_rows()) {
+            let mut filters = self.filters;
             for (leaf, column) in parquet.columns().iter().enumerate() {
                 let values = batch.column(parquet.get_column_root_idx(leaf));
-                let choice = choose(values, column.physical_type(), self.row_group_rows);
+                let mut choice = choose(values, column.physical_type(), self.row_group_rows);
+                choice.is_key &= filters > 0;
+                filters -= usize::from(choice.is_key);
                 properties = encoded(properties, column.path(), choice);
             }
         }
@@ -217,16 +230,17 @@ impl<W: Write + Send> ParallelWriter<W> {
     }
 }
 
-/// `properties` with the encoding of a column.
+/// `properties` with the encoding of a column, and with a Bloom filter of it if it is a key.
 fn encoded(
     properties: WriterPropertiesBuilder,
     path: &ColumnPath,
     choice: Choice,
 ) -> WriterPropertiesBuilder {
-    match choice {
-        Choice::Dictionary => properties,
-        Choice::Plain => properties.set_column_dictionary_enabled(path.clone(), false),
-        Choice::Delta => properties
+    let properties = properties.set_column_bloom_filter_enabled(path.clone(), choice.is_key);
+    match choice.encoding {
+        choice::Encoding::Dictionary => properties,
+        choice::Encoding::Plain => properties.set_column_dictionary_enabled(path.clone(), false),
+        choice::Encoding::Delta => properties
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED)
             .set_column_compression(path.clone(), Compression::UNCOMPRESSED),
@@ -497,7 +511,9 @@ pub(super) fn write_error(error: ParquetError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray};
+    use arrow::array::{
+        ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray,
+    };
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
     use bytes::Bytes;
@@ -620,6 +636,36 @@ mod tests {
         let mut writer = writer(Full, batch.schema(), properties(1000, 1 << 20));
         let written = writer.write(&batch).and_then(|()| writer.finish().map(|_| ()));
         assert_eq!(written.unwrap_err().kind(), ErrorKind::ResourceExhausted);
+    }
+
+    #[test]
+    fn keys_have_filters_and_nothing_else_has() {
+        let scattered = |key: i64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed());
+        let keys = || (0..20_000).map(scattered);
+        let columns: [(&str, ArrayRef); 4] = [
+            ("key", Arc::new(Int64Array::from_iter_values(keys()))),
+            ("text", Arc::new(StringViewArray::from_iter_values(keys().map(|key| format!("{key:x}"))))),
+            ("number", Arc::new(Int64Array::from_iter_values(0..20_000))),
+            (
+                "float",
+                Arc::new(Float64Array::from_iter_values(
+                    keys().map(|key| f64::from_bits(key.cast_unsigned() >> 2)),
+                )),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        for (filters, expected) in [(true, [true, true, false, false]), (false, [false; 4])] {
+            let mut writer =
+                writer(Vec::new(), batch.schema(), properties(9000, 1 << 20)).with_filters(filters);
+            writer.write(&batch).unwrap();
+            let file = Bytes::from(writer.finish().unwrap());
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
+            for group in metadata.metadata().row_groups() {
+                let has: Vec<_> =
+                    group.columns().iter().map(|column| column.bloom_filter_offset().is_some()).collect();
+                assert_eq!(has, expected);
+            }
+        }
     }
 
     #[test]

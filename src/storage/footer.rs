@@ -41,7 +41,8 @@ impl Footer {
     }
 
     /// The footer as queries may rely on it: without the bounds of floats. Those leave NaN out, which is larger
-    /// than all numbers to a query, so what is skipped by them could hold rows that it asks for.
+    /// than all numbers to a query, so what is skipped by them could hold rows that it asks for. Nor their Bloom
+    /// filters, to which 0 and -0 are two values.
     pub fn for_queries(&self) -> Result<Arc<ParquetMetaData>> {
         if let Some(made) = self.queried.get() {
             return Ok(Arc::clone(made));
@@ -101,7 +102,8 @@ fn without_float_bounds(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMe
             }
             let builder = column.clone().into_builder().clear_statistics();
             // Who has no index of the pages' bounds yet is not to load it either.
-            builder.set_column_index_offset(None).set_column_index_length(None).build()
+            let builder = builder.set_column_index_offset(None).set_column_index_length(None);
+            builder.set_bloom_filter_offset(None).set_bloom_filter_length(None).build()
         };
         let columns = group.columns().iter().map(column).collect::<Result<_, _>>()?;
         group.clone().into_builder().set_column_metadata(columns).build()

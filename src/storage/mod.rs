@@ -38,7 +38,7 @@ pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
 pub use names::{ColumnNames, FieldName, InnerNames};
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
-pub use staging::{Codec, StagedFile, Staging, StagingOptions, check_storable};
+pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
 pub use types::{
     batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, with_order_of, without_views,

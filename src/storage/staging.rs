@@ -33,6 +33,8 @@ use crate::error::{Error, Result, contain};
 
 /// The widest value of fixed size: a schema alone must not make the server allocate more.
 const MAX_FIXED_WIDTH: u64 = 16 << 20;
+/// The most rows in a row group that has Bloom filters: about as many bytes in each.
+const MAX_FILTERED_ROWS: usize = 1 << 20;
 
 /// The codec of stored pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -59,6 +61,16 @@ impl Codec {
     }
 }
 
+/// Whether uploads get Bloom filters, by which a query for single values skips row groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BloomFilters {
+    /// Of columns that look like keys in no order.
+    Auto,
+    /// None.
+    None,
+}
+
 /// How uploads are stored.
 #[derive(Debug, Clone, Copy)]
 pub struct StagingOptions {
@@ -70,6 +82,8 @@ pub struct StagingOptions {
     pub row_group_bytes: usize,
     /// The most encoded bytes that an upload holds in memory; a file without a name takes the rest.
     pub memory_bytes: usize,
+    /// Which columns have Bloom filters.
+    pub bloom_filters: BloomFilters,
 }
 
 impl StagingOptions {
@@ -80,6 +94,11 @@ impl StagingOptions {
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_max_row_group_bytes(Some(self.row_group_bytes))
             .set_dictionary_page_size_limit(MAX_DICTIONARY_BYTES)
+    }
+
+    /// A filter takes memory for all rows that may come, and is of little use where the row group has most of them.
+    fn has_filters(&self) -> bool {
+        self.bloom_filters == BloomFilters::Auto && self.row_group_rows <= MAX_FILTERED_ROWS
     }
 }
 
@@ -116,7 +135,7 @@ impl Staging {
         let memory = PageMemory::new(self.options.memory_bytes, move || root.create_unnamed());
         let writer =
             ParallelWriter::new(Writeback::new(file), written, properties, self.encoders.clone(), memory);
-        staged.writer = Some(writer.map_err(write_error)?);
+        staged.writer = Some(writer.map_err(write_error)?.with_filters(self.options.has_filters()));
         Ok(staged)
     }
 }

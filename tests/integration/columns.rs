@@ -32,10 +32,10 @@ fn serve() -> Server {
     let root = server.root();
     write(&root.join("flat.parquet"), &rows(0, 100_000), 40_000);
     write(&root.join("nested.parquet"), &with_list(&rows(0, 100_000)), 60_000);
-    for (place, key) in ["a", "b", "__HIVE_DEFAULT_PARTITION__"].iter().enumerate() {
+    for (start, key) in [(0, "a"), (30_000, "b"), (60_000, "__HIVE_DEFAULT_PARTITION__")] {
         let directory = root.join("parted").join(format!("key={key}"));
         std::fs::create_dir_all(&directory).unwrap();
-        write(&directory.join("part.parquet"), &rows(place as i64 * 30_000, 30_000), 20_000);
+        write(&directory.join("part.parquet"), &rows(start, 30_000), 20_000);
     }
     server
 }

@@ -15,6 +15,7 @@ mod delta_crash;
 mod downloads;
 mod endings;
 mod errors;
+mod filters;
 mod flight_sql;
 mod harness;
 mod interop;
