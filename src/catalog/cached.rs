@@ -37,10 +37,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::provider::{DfResult, external};
-use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile, blocking, storable};
+use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile, blocking};
 
-/// The most that the columns of one row group may take, in bytes: they are decoded at once.
-const MAX_DECODED: u64 = 128 << 20;
 /// Where a scan looks for few rows, the most row groups that are decoded for it: of more it reads only the
 /// pages that it needs.
 const FEW_GROUPS: usize = 4;
@@ -90,8 +88,7 @@ impl FileSource for CachedSource {
         let Some(rows) = Rows::new(&self.parquet, self.batch_size, self.is_ordered)? else {
             return Ok(parquet);
         };
-        let (cache, metrics) = (Arc::clone(&self.cache), self.parquet.metrics().clone());
-        Ok(Box::new(CachedFiles { parquet, cache, rows: Arc::new(rows), metrics, partition }))
+        Ok(Box::new(CachedFiles { parquet, cache: Arc::clone(&self.cache), rows: Arc::new(rows) }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -279,8 +276,6 @@ struct CachedFiles {
     parquet: Box<dyn Morselizer>,
     cache: Arc<ColumnCache>,
     rows: Arc<Rows>,
-    metrics: ExecutionPlanMetricsSet,
-    partition: usize,
 }
 
 impl Morselizer for CachedFiles {
@@ -299,27 +294,22 @@ impl CachedFiles {
     /// The columns of a file; `None` where they are others than the table's, or where some rows are left out.
     fn columns(&self, file: &PartitionedFile) -> Option<ColumnFile> {
         let held = file.extension::<HeldFile>()?.clone();
-        let footer = Arc::clone(file.extension::<Arc<Footer>>()?);
-        let schema = self.rows.table.file_schema();
-        let stored = storable(&footer.schema);
-        let is_same = stored.fields().len() == schema.fields().len()
-            && stored.fields().iter().zip(schema.fields()).all(|(stored, field)| {
-                stored.name() == field.name() && stored.data_type() == field.data_type()
-            });
         // Structs of one type can have their fields from other columns of such a file, for another table.
         let has_own_names = held.names().is_none();
+        let columns = ColumnFile::new(held, Arc::clone(file.extension::<Arc<Footer>>()?));
+        let (stored, wanted) = (columns.schema().fields(), self.rows.table.file_schema().fields());
+        let is_same = stored.len() == wanted.len()
+            && stored.iter().zip(wanted).all(|(stored, wanted)| {
+                stored.name() == wanted.name() && stored.data_type() == wanted.data_type()
+            });
         let is_whole = file.extension::<ParquetRowSelection>().is_none()
             && file.extension::<ParquetAccessPlan>().is_none();
-        (is_same && has_own_names && is_whole).then(|| ColumnFile {
-            file: held,
-            footer,
-            schema: Arc::clone(schema),
-        })
+        (is_same && has_own_names && is_whole).then_some(columns)
     }
 
     /// The row groups of a file, or of its range, that can hold rows which pass.
     fn groups(&self, file: &PartitionedFile, columns: &ColumnFile) -> DfResult<Vec<usize>> {
-        let metadata = columns.footer.for_queries().map_err(external)?;
+        let metadata = columns.footer().for_queries().map_err(external)?;
         let groups = metadata.row_groups();
         let mut kept = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(groups.len()));
         if let Some(range) = &file.range {
@@ -333,7 +323,8 @@ impl CachedFiles {
                 PruningPredicateBuilder::new().with_file_schema(Arc::clone(table)).try_build(predicate)?;
             if !predicate.always_true() {
                 let path = file.object_meta.location.as_ref();
-                let metrics = ParquetFileMetrics::new(self.partition, path, &self.metrics);
+                // Not the scan's: Parquet's reader counts for itself where it reads the file after all.
+                let metrics = ParquetFileMetrics::new(0, path, &ExecutionPlanMetricsSet::new());
                 let stored = metadata.file_metadata().schema_descr();
                 let schema: &Schema = self.rows.table.file_schema();
                 kept.prune_by_statistics(schema, stored, groups, &predicate, &metrics);
@@ -357,7 +348,9 @@ impl CachedFiles {
         let not_due = missing.iter().filter(|key| !self.cache.note(key)).count();
         let is_worth_while = !self.rows.is_top && (self.rows.filter.is_none() || groups.len() <= FEW_GROUPS);
         let fits = |group: &usize| {
-            columns.decoded_bytes(*group, &self.rows.columns).is_some_and(|bytes| bytes <= MAX_DECODED)
+            columns
+                .decoded_bytes(*group, &self.rows.columns)
+                .is_some_and(|bytes| bytes <= self.cache.most_at_once())
         };
         not_due == 0 && is_worth_while && groups.iter().all(fits)
     }
@@ -387,10 +380,13 @@ impl Morsel for CachedFile {
         let Self { cache, rows, columns, groups, file } = *self;
         let read = move |group: usize| {
             let (cache, columns, rows) = (Arc::clone(&cache), Arc::clone(&columns), Arc::clone(&rows));
-            let count = usize::try_from(columns.footer.metadata.row_group(group).num_rows()).unwrap_or(0);
+            let count = usize::try_from(columns.footer().metadata.row_group(group).num_rows()).unwrap_or(0);
             let wanted = Arc::clone(&rows);
-            let chunks = blocking(move || cache.read(&columns, group, &wanted.columns));
-            async move { DfResult::Ok((rows, count, chunks.await.map_err(external)?)) }
+            async move {
+                let _turn = cache.turn().await;
+                let chunks = blocking(move || cache.read(&columns, group, &wanted.columns)).await;
+                DfResult::Ok((rows, count, chunks.map_err(external)?))
+            }
         };
         let groups = stream::iter(groups).then(read);
         groups

@@ -297,7 +297,7 @@ fn pack<T: Ordered>(part: &Part, values: &ArrayRef, keys: &mut [i128]) {
     let values = values.as_primitive::<T>();
     let flip = if part.descending { part.mask() } else { 0 };
     for (key, value) in keys.iter_mut().zip(values.values()) {
-        *key = *key << part.bits() | i128::from(T::rank(*value) ^ flip);
+        *key = (*key << part.bits()) | i128::from(T::rank(*value) ^ flip);
     }
     if part.field.is_nullable() {
         let value_bit = i128::from(part.nulls_first) << part.width;
@@ -307,7 +307,7 @@ fn pack<T: Ordered>(part: &Part, values: &ArrayRef, keys: &mut [i128]) {
         }
         if let Some(nulls) = values.nulls() {
             for row in (0..values.len()).filter(|row| nulls.is_null(*row)) {
-                keys[row] = keys[row] >> part.bits() << part.bits() | null_bit;
+                keys[row] = ((keys[row] >> part.bits()) << part.bits()) | null_bit;
             }
         }
     }
@@ -360,7 +360,7 @@ fn unpack<T: Ordered>(part: &Part, keys: &[i128]) -> ArrayRef {
     let rank = |key: &i128| (key >> part.shift) as u64 & part.mask();
     let values = keys.iter().map(|key| T::value(rank(key) ^ flip)).collect::<Vec<_>>();
     let nulls = part.field.is_nullable().then(|| {
-        let is_valid = |row: usize| (keys[row] >> (part.shift + part.width) & 1 == 1) == part.nulls_first;
+        let is_valid = |row: usize| ((keys[row] >> (part.shift + part.width)) & 1 == 1) == part.nulls_first;
         NullBuffer::new(BooleanBuffer::collect_bool(keys.len(), is_valid))
     });
     Arc::new(PrimitiveArray::<T>::new(values.into(), nulls.filter(|nulls| nulls.null_count() > 0)))

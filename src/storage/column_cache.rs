@@ -6,16 +6,24 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayData, ArrayRef};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::file::{FileStat, HeldFile};
 use super::footer::Footer;
 use super::scan::{Projection, SliceScan, row_group_slice};
+use super::types::storable;
 use crate::error::{Error, Result};
 
 /// Rows of each array that is kept: what queries take at once.
 pub const CHUNK_ROWS: usize = 32_768;
+/// The most that is decoded at once of one row group, in bytes.
+const MAX_DECODED: u64 = 128 << 20;
+/// Row groups that are decoded at once, by all queries together; each may take that share of the budget.
+const AT_ONCE: u64 = 8;
+/// Parts of the cache with a lock and a share of the budget each: what is larger than a share is never kept.
+const SHARDS: usize = 4;
 /// Columns that are remembered for having been read.
 const REMEMBERED: usize = 1 << 16;
 /// A column gets in when it is read so often. Taking it in costs several times what reading it does.
@@ -62,14 +70,32 @@ pub struct ColumnCache {
     kept: Option<Cache<ColumnKey, Kept, ByMemory>>,
     /// How often columns were read that are not kept.
     seen: Cache<ColumnKey, u8>,
+    decoding: Arc<Semaphore>,
+    budget: u64,
 }
 
 impl ColumnCache {
     /// A cache of up to `budget` bytes; 0 switches it off.
     pub fn new(budget: u64) -> Self {
         let estimated = usize::try_from(budget >> 20).unwrap_or(usize::MAX).clamp(1, 1 << 16);
-        let kept = (budget > 0).then(|| Cache::with_weighter(estimated, budget, ByMemory));
-        Self { kept, seen: Cache::new(REMEMBERED) }
+        let mut options = OptionsBuilder::new();
+        options.shards(SHARDS).estimated_items_capacity(estimated).weight_capacity(budget);
+        let options = options.build().ok().filter(|_| budget > 0);
+        let kept = options.map(|options| {
+            Cache::with_options(options, ByMemory, DefaultHashBuilder::default(), DefaultLifecycle::default())
+        });
+        let decoding = Arc::new(Semaphore::new(usize::try_from(AT_ONCE).unwrap_or(1)));
+        Self { kept, seen: Cache::new(REMEMBERED), decoding, budget }
+    }
+
+    /// The most that the columns of one row group may take to be decoded for the cache, in bytes.
+    pub fn most_at_once(&self) -> u64 {
+        MAX_DECODED.min(self.budget / AT_ONCE)
+    }
+
+    /// Waits for the turn of a [`read`](Self::read).
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.decoding).acquire_owned().await.ok()
     }
 
     /// Whether anything is ever kept.
@@ -103,7 +129,10 @@ impl ColumnCache {
             let chunks = Chunks::from(chunks);
             if let Some(cache) = &self.kept {
                 let kept = Kept { bytes: memory(&chunks), chunks: Arc::clone(&chunks) };
-                cache.insert(file.key(row_group, column), kept);
+                let key = file.key(row_group, column);
+                cache.insert(key, kept);
+                // Should it have to go, it has to be read as often again.
+                self.seen.remove(&key);
             }
             *place = Some(chunks);
         }
@@ -111,18 +140,31 @@ impl ColumnCache {
     }
 }
 
-/// A file whose columns are read.
+/// A file whose columns are read, in the types that are in it.
 #[derive(Debug)]
 pub struct ColumnFile {
-    /// The file.
-    pub file: HeldFile,
-    /// Its footer.
-    pub footer: Arc<Footer>,
-    /// The types that its columns are decoded as. They follow from the file alone.
-    pub schema: SchemaRef,
+    file: HeldFile,
+    footer: Arc<Footer>,
+    schema: SchemaRef,
 }
 
 impl ColumnFile {
+    /// The columns of `file`, whose footer is `footer`.
+    pub fn new(file: HeldFile, footer: Arc<Footer>) -> Self {
+        let schema = Arc::new(storable(&footer.schema));
+        Self { file, footer, schema }
+    }
+
+    /// The columns as they are decoded.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The file's footer.
+    pub fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
     /// The key of a column.
     pub fn key(&self, row_group: usize, column: usize) -> ColumnKey {
         ColumnKey { stat: *self.file.stat(), row_group, column }
@@ -153,6 +195,15 @@ impl ColumnFile {
             for (chunks, array) in chunks.iter_mut().zip(batch.columns()) {
                 chunks.push(Arc::clone(array));
             }
+        }
+        // Who reads them relies on chunks of one length.
+        let lengths =
+            || (0..slice.rows.len()).step_by(CHUNK_ROWS).map(|at| (slice.rows.len() - at).min(CHUNK_ROWS));
+        if chunks.iter().any(|chunks| !chunks.iter().map(Array::len).eq(lengths())) {
+            let path = self.file.path().display();
+            return Err(Error::data_loss(format!(
+                "the file {path} is damaged: row group {row_group} has fewer rows than its footer says"
+            )));
         }
         Ok(chunks)
     }
@@ -185,14 +236,14 @@ mod tests {
 
     const GROUP: usize = 50_000;
 
-    /// A file of `groups` row groups of numbers and their texts.
-    fn file(groups: usize) -> ColumnFile {
-        let numbers = || (0..).take(groups * GROUP);
+    /// A file of `groups` row groups of `rows` numbers and their texts.
+    fn file(groups: usize, rows: usize) -> ColumnFile {
+        let numbers = || (0..).take(groups * rows);
         let n: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers()));
         let s: ArrayRef =
             Arc::new(StringViewArray::from_iter_values(numbers().map(|n| format!("number {n}"))));
         let batch = RecordBatch::try_from_iter([("n", n), ("s", s)]).unwrap();
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(GROUP));
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows));
         let stored = tempfile::tempfile().unwrap();
         let to = stored.try_clone().unwrap();
         let mut writer = ArrowWriter::try_new(to, batch.schema(), Some(properties.build())).unwrap();
@@ -200,13 +251,12 @@ mod tests {
         writer.close().unwrap();
         let file = HeldFile::new(stored, Path::new("t.parquet")).unwrap();
         let footer = Arc::new(Footer::read(&file, PageIndexPolicy::Skip).unwrap());
-        let schema = Arc::clone(&footer.schema);
-        ColumnFile { file, footer, schema }
+        ColumnFile::new(file, footer)
     }
 
     #[test]
     fn columns_are_decoded_once_and_are_those_of_the_file() {
-        let (cache, file) = (ColumnCache::new(1 << 30), file(2));
+        let (cache, file) = (ColumnCache::new(1 << 30), file(2, GROUP));
         let key = file.key(1, 0);
         assert!(!cache.note(&key), "the first time");
         assert!(cache.note(&key), "the second time");
@@ -223,25 +273,26 @@ mod tests {
 
     #[test]
     fn a_table_larger_than_the_cache_does_not_go_through_it_with_each_scan() {
-        // Room for the numbers of two row groups.
-        let (cache, file) = (ColumnCache::new(850_000), file(4));
+        // Room for the numbers of less than half of the row groups.
+        let (cache, file) = (ColumnCache::new(700_000), file(40, 5_000));
         let scan = || {
-            let missing = (0..4).filter(|group| !cache.has(&file.key(*group, 0)));
+            let missing = (0..40).filter(|group| !cache.has(&file.key(*group, 0)));
             let due: Vec<_> = missing.filter(|group| cache.note(&file.key(*group, 0))).collect();
             for group in &due {
                 cache.read(&file, *group, &[0]).unwrap();
             }
             due.len()
         };
-        let decoded: Vec<_> = (0..8).map(|_| scan()).collect();
-        assert_eq!(decoded[..2], [0, 2], "{decoded:?}");
-        assert!(decoded.iter().sum::<usize>() < 8, "{decoded:?}");
-        assert!((0..4).filter(|group| cache.has(&file.key(*group, 0))).count() >= 1);
+        let decoded: Vec<_> = (0..40).map(|_| scan()).collect();
+        assert_eq!(decoded[0], 0);
+        // Once to fill it, then of each row group every eighth time.
+        assert!(decoded.iter().sum::<usize>() <= 40 + 40 * 40 / 8, "{decoded:?}");
+        assert!((0..40).filter(|group| cache.has(&file.key(*group, 0))).count() > 8);
     }
 
     #[test]
     fn without_a_budget_nothing_is_kept() {
-        let (cache, file) = (ColumnCache::new(0), file(1));
+        let (cache, file) = (ColumnCache::new(0), file(1, GROUP));
         assert!(!cache.is_enabled());
         cache.read(&file, 0, &[0]).unwrap();
         assert!(!cache.has(&file.key(0, 0)));

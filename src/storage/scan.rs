@@ -130,6 +130,10 @@ fn decoded_bytes(group: &RowGroupMetaData, schema: &Schema, mask: &ProjectionMas
             let bytes = column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0));
             return values * 16 + u64::try_from(bytes).unwrap_or(0);
         }
+        if column.column_type() == Type::FIXED_LEN_BYTE_ARRAY {
+            let length = u64::try_from(column.column_descr().type_length()).unwrap_or(0);
+            return values * length.max(16);
+        }
         let root = schema.fields().get(descriptor.get_column_root_idx(leaf));
         values * root.and_then(|field| field.data_type().primitive_width()).unwrap_or(16) as u64
     };

@@ -1,11 +1,14 @@
 //! Queries that are asked again are answered from memory, with the same rows.
 
-use arrow::array::{AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::FlightClient;
 
 use crate::downloads::{rows, whole, with_list, write};
-use crate::harness::{Server, batch, get, put};
+use crate::harness::{Server, batch, get, number, put};
 
 /// Over datasets of the shapes that [`serve`] makes. All give the same rows in the same order each time.
 const QUERIES: [&str; 16] = [
@@ -94,5 +97,22 @@ async fn what_was_replaced_is_not_answered_from_memory() {
             let got = ask(&mut client, &format!("select * from t where {column} is not null")).await.unwrap();
             assert_eq!(got.columns()[0].as_ref(), wanted.columns()[0].as_ref(), "version {version}");
         }
+    }
+}
+
+#[tokio::test]
+async fn files_of_a_dataset_may_differ_in_what_may_be_null() {
+    let server = Server::start();
+    let directory = server.root().join("mixed");
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, nullable) in [("a", false), ("b", true)] {
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, nullable)]);
+        let part = RecordBatch::try_new(Arc::new(schema), vec![n]).unwrap();
+        write(&directory.join(name).with_extension("parquet"), &part, 300);
+    }
+    let mut client = server.client().await;
+    for _ in 0..4 {
+        assert_eq!(number(&mut client, "select count(*) from mixed where n % 7 = 3").await, 2 * 143);
     }
 }
