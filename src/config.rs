@@ -120,6 +120,10 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_MAX_SQL_DEPTH", value_name = "LEVELS")]
     pub max_sql_depth: Option<usize>,
 
+    /// Plans that are kept for statements that come again; 0: none [default: 256]
+    #[arg(long, env = "AIRSTRIP_PLAN_CACHE", value_name = "COUNT")]
+    pub plan_cache: Option<usize>,
+
     /// The most Parquet files in one dataset [default: 10000]
     #[arg(long, env = "AIRSTRIP_MAX_PARTS", value_name = "COUNT")]
     pub max_parts: Option<usize>,
@@ -291,6 +295,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
             max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
+            plan_cache: self.plan_cache.or(weaker.plan_cache),
             max_parts: self.max_parts.or(weaker.max_parts),
             compact_files: self.compact_files.or(weaker.compact_files),
             small_file: self.small_file.or(weaker.small_file),
@@ -330,6 +335,7 @@ impl Settings {
                 bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
                 depth: sql_depth(self.max_sql_depth.unwrap_or(256))?,
             },
+            plans: self.plan_cache.unwrap_or(256),
         };
         let server = ServerOptions {
             advertise: self.advertise.unwrap_or_default(),

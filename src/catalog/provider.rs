@@ -115,6 +115,22 @@ impl QueryCatalog {
 }
 
 impl QueryCatalog {
+    /// Whether names can mean tables that are the session's or the statement's own.
+    pub fn has_own_tables(&self) -> bool {
+        !self.shared.namespace.tables.is_empty()
+    }
+
+    /// The snapshot that this query has of `dataset`, opened now if it has none yet.
+    pub async fn snapshot(&self, dataset: &DatasetRef) -> Result<Option<Arc<Snapshot>>> {
+        let schema = DatasetSchema { query: self.clone(), schema: dataset.schema.clone() };
+        schema.open(dataset.clone()).await
+    }
+
+    /// A snapshot as a table.
+    pub fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
+        self.shared.catalog.table(snapshot)
+    }
+
     /// The error of the first table that was asked for and is not there.
     pub fn first_missing(&self) -> Option<Error> {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);

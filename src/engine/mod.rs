@@ -21,6 +21,7 @@ mod limits;
 mod modify;
 mod output;
 mod parameters;
+mod plan_cache;
 mod query;
 mod running;
 mod scope;

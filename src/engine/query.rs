@@ -32,6 +32,7 @@ use super::interrupt::interruptible;
 use super::limits::SqlLimits;
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
+use super::plan_cache::{Optimized, PlanCache};
 use super::running::{Activity, State, cancelled};
 use super::scope::Scope;
 use super::session::Engine;
@@ -178,7 +179,7 @@ impl Engine {
     pub(super) fn planner(&self, environment: &Environment, cancel: CancellationToken) -> Result<Planner> {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
-        Ok(Planner { limits, scope, state, datasets, cancel })
+        Ok(Planner { limits, scope, state, datasets, cancel, plans: Arc::clone(&self.plans) })
     }
 
     /// Does the work of planning on a worker, in its turn.
@@ -202,6 +203,7 @@ pub(super) struct Planner {
     state: Box<SessionState>,
     datasets: QueryCatalog,
     cancel: CancellationToken,
+    plans: Arc<PlanCache>,
 }
 
 impl Planner {
@@ -211,6 +213,15 @@ impl Planner {
     }
 
     async fn plan(self, source: &Source, bound: Option<&Bound>) -> Result<Query> {
+        let text = match source {
+            Source::Sql(sql) if bound.is_none() => Some(sql.as_str()),
+            _ => None,
+        };
+        if let Some(sql) = text
+            && let Some(known) = self.plans.find(sql, &self.scope, &self.datasets).await?
+        {
+            return self.executable(vec![known]).await;
+        }
         let logical = match source {
             Source::Sql(sql) => self.logical(self.parse_query(sql)?).await?,
             Source::Substrait(plan) => self.substrait(plan).await?,
@@ -218,7 +229,11 @@ impl Planner {
         let wanted = Wanted::of(&logical)?;
         let Some(bound) = bound else {
             if wanted.is_empty() {
-                return self.physical(vec![logical]).await;
+                let optimized = self.optimized(&logical)?;
+                if let Some(sql) = text {
+                    self.plans.offer(sql, &self.scope, &self.datasets, &logical, &optimized)?;
+                }
+                return self.executable(vec![optimized]).await;
             }
             return Err(Error::invalid(
                 "the SQL has parameters without values; prepare it, bind their values, then run it",
@@ -236,17 +251,24 @@ impl Planner {
 
     /// Physical plans of logical ones, which must have one schema.
     pub(super) async fn physical(&self, logical: Vec<LogicalPlan>) -> Result<Query> {
-        let mut plans = Vec::with_capacity(logical.len());
+        self.executable(logical.iter().map(|logical| self.optimized(logical)).collect::<Result<_>>()?).await
+    }
+
+    fn optimized(&self, logical: &LogicalPlan) -> Result<Optimized> {
+        gate::check_plan(logical, &self.limits)?;
+        let schema = Arc::new(logical.schema().as_arrow().clone());
+        Ok(Optimized { schema, plan: self.state.optimize(logical)? })
+    }
+
+    async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
+        let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
         let mut stored = None;
-        for logical in logical {
-            gate::check_plan(&logical, &self.limits)?;
-            let optimized = self.state.optimize(&logical)?;
-            stored = StoredColumns::of(&optimized);
-            let plan =
-                self.state.query_planner().create_physical_plan(&optimized, self.state.as_ref()).await?;
+        for Optimized { schema, plan } in optimized {
+            stored = StoredColumns::of(&plan);
+            let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
             let plan = interruptible(plan, &self.cancel)?;
-            let this = Output::new(logical.schema().as_arrow(), &plan.schema(), self.scope.types);
+            let this = Output::new(&schema, &plan.schema(), self.scope.types);
             output = Some(match output {
                 Some(others) => others.with(&this)?,
                 None => this,

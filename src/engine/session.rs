@@ -22,6 +22,7 @@ use super::admission::{Admission, AdmissionOptions};
 use super::bounded::bound_functions;
 use super::environment::Environment;
 use super::limits::SqlLimits;
+use super::plan_cache::PlanCache;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
 use super::system::{Rows, SystemSchema, queries, queries_schema};
@@ -59,6 +60,8 @@ pub struct EngineOptions {
     pub admission: AdmissionOptions,
     /// How long and deep a statement may be.
     pub sql: SqlLimits,
+    /// How many plans are kept for statements that come again; 0: none.
+    pub plans: usize,
 }
 
 /// Runs SQL over the datasets of a catalog.
@@ -68,6 +71,7 @@ pub struct Engine {
     base: SessionState,
     pub(super) admission: Admission,
     pub(super) sql: SqlLimits,
+    pub(super) plans: Arc<PlanCache>,
     pub(super) workers: Workers,
     /// Statements that are planned at once, for a query or just for its schema.
     pub(super) planning: Semaphore,
@@ -92,7 +96,8 @@ impl Engine {
         let (sql, workers, running) = (options.sql, Workers::start()?, Arc::new(Running::new()));
         let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
-        let engine = Self { catalog, base, admission, sql, workers, planning, running, system, views };
+        let plans = Arc::new(PlanCache::new(options.plans));
+        let engine = Self { catalog, base, admission, sql, plans, workers, planning, running, system, views };
         let running = Arc::clone(&engine.running);
         engine.add_system_table("queries", queries_schema(), Box::new(move || queries(&running)));
         Ok(engine)

@@ -20,6 +20,7 @@ mod flight_sql;
 mod harness;
 mod interop;
 mod limits;
+mod plans;
 mod rpcs;
 mod snapshots;
 mod sqllogic;
