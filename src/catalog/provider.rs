@@ -4,6 +4,7 @@
 //! one statement see one snapshot, and hold its files until the query is done.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -72,13 +73,16 @@ struct Shared {
     opened: Mutex<HashMap<DatasetRef, Arc<Snapshot>>>,
     /// Names that were asked for and are not there, for the error.
     missing: Mutex<Vec<DatasetRef>>,
+    /// Whether a view was read.
+    has_views: AtomicBool,
 }
 
 impl QueryCatalog {
     /// The datasets of `catalog` and the tables of `namespace`, for one query.
     pub fn new(catalog: Arc<Catalog>, namespace: Namespace) -> Self {
-        let (opened, missing) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { catalog, namespace, opened, missing }), listing: false, depth: 0 }
+        let (opened, missing, has_views) = (Mutex::default(), Mutex::default(), AtomicBool::default());
+        let shared = Shared { catalog, namespace, opened, missing, has_views };
+        Self { shared: Arc::new(shared), listing: false, depth: 0 }
     }
 
     /// The same for a look at columns alone: nothing is opened, and what cannot be read is left out.
@@ -118,6 +122,11 @@ impl QueryCatalog {
     /// Whether names can mean tables that are the session's or the statement's own.
     pub fn has_own_tables(&self) -> bool {
         !self.shared.namespace.tables.is_empty()
+    }
+
+    /// Whether a name that was looked up was a view's. Plans do not show it: they have what the view stands for.
+    pub fn has_views(&self) -> bool {
+        self.shared.has_views.load(Ordering::Relaxed)
     }
 
     /// The snapshot that this query has of `dataset`, opened now if it has none yet.
@@ -199,6 +208,7 @@ impl DatasetSchema {
         let (catalog, wanted) = (Arc::clone(&self.query.shared.catalog), reference.clone());
         let view = blocking(move || catalog.find_view(&wanted)).await.map_err(external)?;
         let Some(view) = view else { return Ok(None) };
+        self.query.shared.has_views.store(true, Ordering::Relaxed);
         if self.query.depth >= MAX_VIEW_DEPTH {
             return Err(external(Error::invalid(format!(
                 "view {reference} is built on itself, or on more than {MAX_VIEW_DEPTH} views on top of each other"

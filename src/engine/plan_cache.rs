@@ -106,7 +106,8 @@ impl PlanCache {
         optimized: &Optimized,
     ) -> Result<()> {
         let Some(cache) = self.kept.as_ref() else { return Ok(()) };
-        if sql.len() > MAX_SQL || datasets.has_own_tables() || !is_constant(logical)? {
+        let is_of_datasets = !datasets.has_own_tables() && !datasets.has_views();
+        if sql.len() > MAX_SQL || !is_of_datasets || !is_constant(logical)? {
             return Ok(());
         }
         let Some(sources) = sources(logical, scope)? else { return Ok(()) };
@@ -208,10 +209,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::catalog::Catalog;
-    use crate::config::Settings;
-    use crate::engine::{Engine, Environment, Source};
-    use crate::storage::Root;
+    use crate::catalog::{Catalog, CatalogOptions, MaintenanceOptions};
+    use crate::engine::{AdmissionOptions, Engine, EngineOptions, Environment, Source, SqlLimits};
+    use crate::storage::{BloomFilters, Codec, Root, StagingOptions};
 
     fn write(to: &Path, column: &str, rows: i64) {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
@@ -223,9 +223,26 @@ mod tests {
     }
 
     fn engine(root: &Path, plans: usize) -> Engine {
-        let config = Settings { plan_cache: Some(plans), ..Settings::default() }.resolve(1 << 30).unwrap();
-        let catalog = Catalog::new(Root::open(root, false).unwrap(), config.catalog).unwrap();
-        Engine::new(Arc::new(catalog), &config.engine).unwrap()
+        let catalog = CatalogOptions {
+            register_from: Vec::new(),
+            footer_cache_bytes: 1 << 20,
+            column_cache_bytes: 0,
+            max_parts: 10,
+            staging: StagingOptions {
+                codec: Codec::Lz4,
+                row_group_rows: 1000,
+                row_group_bytes: 1 << 20,
+                memory_bytes: 1 << 20,
+                bloom_filters: BloomFilters::None,
+            },
+            maintenance: MaintenanceOptions { compact_files: 0, small_file_bytes: 0 },
+        };
+        let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
+        let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };
+        let sql = SqlLimits { bytes: 1 << 20, depth: 100 };
+        let options =
+            EngineOptions { memory_bytes: 1 << 30, spill_dir: None, spill_bytes: 0, admission, sql, plans };
+        Engine::new(Arc::new(catalog), &options).unwrap()
     }
 
     async fn plan(engine: &Engine, sql: &str) -> SchemaRef {
@@ -268,6 +285,8 @@ mod tests {
     async fn what_may_be_another_each_time_is_planned_each_time() {
         let root = tempfile::tempdir().unwrap();
         write(&root.path().join("t.parquet"), "n", 10);
+        let view = r#"{"sql": "select n from t", "schema": "public"}"#;
+        std::fs::write(root.path().join("v.view.json"), view).unwrap();
         let engine = engine(root.path(), 10);
         for (sql, known) in [
             ("select n + 1 from t", true),
@@ -277,6 +296,7 @@ mod tests {
             ("select n from t where n > (select max(random()) from t)", false),
             ("select * from system.queries", false),
             ("select n from T", true),
+            ("select n from v", false),
             ("explain select n from t", false),
             (
                 "with recursive r as (select 1 as i union all select i + 1 from r where i < 3) select i from r",

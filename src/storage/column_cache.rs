@@ -112,7 +112,7 @@ impl ColumnCache {
     pub fn note(&self, key: &ColumnKey) -> bool {
         let reads = self.seen.get(key).unwrap_or(0).saturating_add(1);
         self.seen.insert(*key, reads);
-        let is_full = self.kept.as_ref().is_some_and(|kept| kept.weight() >= kept.capacity() / 10 * 9);
+        let is_full = self.kept.as_ref().is_some_and(|kept| kept.weight() >= kept.capacity() / 4 * 3);
         reads >= if is_full { READS_WHEN_FULL } else { READS }
     }
 
@@ -189,8 +189,9 @@ impl ColumnFile {
         }
         let projection = self.projection(columns);
         let slice = row_group_slice(&self.footer, &projection, row_group);
-        let mut scan =
-            SliceScan::open(self.file.clone(), &self.footer, &projection, &slice, None, CHUNK_ROWS)?;
+        // The reader makes room for as many rows as it is asked for, whether or not they are there.
+        let rows = slice.rows.len().clamp(1, CHUNK_ROWS);
+        let mut scan = SliceScan::open(self.file.clone(), &self.footer, &projection, &slice, None, rows)?;
         while let Some(batch) = scan.next_batch()? {
             for (chunks, array) in chunks.iter_mut().zip(batch.columns()) {
                 chunks.push(Arc::clone(array));
