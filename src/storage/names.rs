@@ -2,6 +2,7 @@
 //!
 //! The footer of such a file is read as if the file had the table's names. Projections, bounds and page
 //! indexes are all found by name, so with this one step they are those of the right column, at any depth.
+//! Where a table knows its fields by number, and a file numbers its fields, the number decides.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct ColumnNames {
 pub struct FieldName {
     /// In the files.
     pub stored: String,
+    /// The number (`field_id`) of the field in the files, where the table goes by numbers.
+    pub id: Option<i32>,
     /// In the table.
     pub name: String,
     /// The names inside of it.
@@ -108,10 +111,17 @@ impl ColumnNames {
 }
 
 fn renamed_fields(stored: &[TypePtr], names: &[FieldName]) -> Result<Vec<TypePtr>> {
-    let known: HashMap<&str, &FieldName> = names.iter().map(|name| (name.stored.as_str(), name)).collect();
+    let by_name: HashMap<&str, &FieldName> = names.iter().map(|name| (name.stored.as_str(), name)).collect();
+    let by_id: HashMap<i32, &FieldName> =
+        names.iter().filter_map(|name| name.id.map(|id| (id, name))).collect();
+    let find = |field: &TypePtr| {
+        let info = field.get_basic_info();
+        // A number that is not known is that of a column that was dropped, whatever its name.
+        if info.has_id() && !by_id.is_empty() { by_id.get(&info.id()) } else { by_name.get(field.name()) }
+    };
     let mut taken: HashSet<String> = names.iter().map(|name| name.name.clone()).collect();
     let fields = stored.iter().map(|field| {
-        if let Some(known) = known.get(field.name()) {
+        if let Some(known) = find(field) {
             return renamed(field, &known.name, &known.inner);
         }
         // A column that the table dropped. Another one may have got its name since.
@@ -204,7 +214,7 @@ mod tests {
     use super::*;
 
     fn name(stored: &str, name: &str, inner: InnerNames) -> FieldName {
-        FieldName { stored: stored.to_owned(), name: name.to_owned(), inner }
+        FieldName { stored: stored.to_owned(), id: None, name: name.to_owned(), inner }
     }
 
     fn plain(stored: &str, called: &str) -> FieldName {
@@ -226,6 +236,36 @@ mod tests {
             &[plain("b", "a"), plain("col-7", "c")],
             "required int64 a_ = 1; optional binary a (UTF8); optional int32 c_ (DATE);",
         );
+    }
+
+    #[test]
+    fn numbers_go_before_names() {
+        let numbered = |id: i32, stored: &str, called: &str, inner: InnerNames| FieldName {
+            id: Some(id),
+            ..name(stored, called, inner)
+        };
+        let of_struct = InnerNames::Struct(vec![numbered(4, "col-4", "x", InnerNames::Plain)]);
+        let names = [
+            numbered(1, "a", "one", InnerNames::Plain),
+            numbered(2, "b", "two", InnerNames::Plain),
+            numbered(3, "col-3", "s", of_struct),
+        ];
+        // Swapped; with names that are in no file; dropped, though another column has that physical name; and
+        // in a file that numbers nothing.
+        check(
+            "optional int64 a = 2; optional int64 b = 1; optional group g = 3 { optional int64 p = 4; }",
+            &names,
+            "optional int64 two = 2; optional int64 one = 1; optional group s = 3 { optional int64 x = 4; }",
+        );
+        check("optional int64 a = 7;", &names, "optional int64 a = 7;");
+        check("optional int64 one = 7;", &names, "optional int64 one_ = 7;");
+        check(
+            "optional int64 a; optional int64 b = 2;",
+            &names,
+            "optional int64 one; optional int64 two = 2;",
+        );
+        // A table that goes by names does not look at numbers.
+        check("optional int64 a = 2;", &[plain("a", "b")], "optional int64 b = 2;");
     }
 
     #[test]

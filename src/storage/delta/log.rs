@@ -20,7 +20,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::error::{delta_error, unreadable};
-use super::mapping::{column_names, is_mapped, without_mapping};
+use super::mapping::{column_names, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
@@ -356,7 +356,7 @@ impl DeltaVersion {
     fn new(state: DeltaTableState) -> Result<Self> {
         PROTOCOL.can_read_from(&state).map_err(|error| unreadable(&error))?;
         let noted = arrow_schema(&state.schema())?;
-        let names = is_mapped(&state).then(|| Arc::new(column_names(&noted)));
+        let names = column_names(&state, &noted).map(Arc::new);
         let stored = Arc::new(without_mapping(&noted));
         let logical = match state.metadata().configuration().get(ARROW_SCHEMA) {
             Some(text) => with_current_columns(&parse_logical(text)?, &stored, names.as_deref())?,
