@@ -79,7 +79,7 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
         .all(|(leaf, column)| !mask.leaf_included(leaf) || column.max_rep_level() == 0);
     let mut slices = Vec::new();
     for row_group in 0..footer.metadata.num_row_groups() {
-        let whole = RowGroupSlice { is_divisible, ..row_group_slice(footer, projection, row_group) };
+        let whole = RowGroupSlice { is_divisible, ..masked_slice(footer, projection, &mask, row_group) };
         let (rows, bytes) = (whole.rows.len(), whole.bytes);
         // What is a little larger stays whole.
         let pieces = if is_divisible { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
@@ -98,14 +98,23 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
 
 /// All rows of a row group, to be read from its first.
 pub(super) fn row_group_slice(footer: &Footer, projection: &Projection, row_group: usize) -> RowGroupSlice {
-    let mask = projection.mask(footer);
+    masked_slice(footer, projection, &projection.mask(footer), row_group)
+}
+
+/// The same for who has the projection's mask already.
+fn masked_slice(
+    footer: &Footer,
+    projection: &Projection,
+    mask: &ProjectionMask,
+    row_group: usize,
+) -> RowGroupSlice {
     let group = footer.metadata.row_group(row_group);
     RowGroupSlice {
         row_group,
         rows: 0..usize::try_from(group.num_rows()).unwrap_or(0),
-        bytes: decoded_bytes(group, &projection.schema, &mask),
+        bytes: decoded_bytes(group, &projection.schema, mask),
         is_divisible: false,
-        most_rows: if hides_lengths(group, &mask) { MAX_UNKNOWN_ROWS } else { usize::MAX },
+        most_rows: if hides_lengths(group, mask) { MAX_UNKNOWN_ROWS } else { usize::MAX },
     }
 }
 
