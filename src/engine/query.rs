@@ -36,6 +36,7 @@ use super::plan_cache::{Optimized, PlanCache};
 use super::running::{Activity, State, cancelled};
 use super::scope::Scope;
 use super::session::Engine;
+use super::sort_key::rows_of_runs;
 use super::source::{Source, substrait};
 use super::statement::{StatementKind, kind, parameters, parse};
 use crate::catalog::{QueryCatalog, RawScan};
@@ -278,7 +279,23 @@ impl Planner {
         let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
         // Several runs are no single scan.
         let stored = stored.filter(|_| plans.len() == 1);
-        Ok(Query { plans, context: self.state.task_ctx(), output, stored, cancel: self.cancel.clone() })
+        let context = self.context(&plans);
+        Ok(Query { plans, context, output, stored, cancel: self.cancel.clone() })
+    }
+
+    /// What the plans run in.
+    fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Arc<TaskContext> {
+        let rows = match plans {
+            [plan] => rows_of_runs(plan, self.state.config_options()),
+            _ => None,
+        };
+        match rows {
+            Some(rows) => {
+                let config = self.state.config().clone().with_batch_size(rows);
+                Arc::new(TaskContext::from(self.state.as_ref()).with_session_config(config))
+            }
+            None => self.state.task_ctx(),
+        }
     }
 
     async fn prepare(self, source: &Source) -> Result<Prepared> {

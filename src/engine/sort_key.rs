@@ -18,10 +18,12 @@ use arrow::datatypes::{
 };
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, internal_err};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -138,6 +140,31 @@ fn sort_by_key(sort: &SortExec, merged: bool) -> DfResult<Option<Arc<dyn Executi
         ProjectionExpr::new(expr, field.name())
     });
     Ok(Some(Arc::new(ProjectionExec::try_new(restored.collect::<Vec<_>>(), sorted)?)))
+}
+
+/// Rows of the batches that a plan is to work on, if it is a sort of what it reads and nothing else, of columns whose
+/// values all take the same: half of what is sorted at once.
+///
+/// Of smaller batches DataFusion makes larger ones before it sorts them, when it has all: for a moment there is
+/// everything twice.
+pub(super) fn rows_of_runs(plan: &Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> Option<usize> {
+    let (mut below, mut is_sorted) = (plan, false);
+    while !below.is::<DataSourceExec>() {
+        let is_passed = below.is::<ProjectionExec>() || below.is::<CooperativeExec>();
+        match below.downcast_ref::<SortExec>() {
+            Some(sort) if sort.fetch().is_none() && sort.expr().len() == 1 => is_sorted = true,
+            _ if is_passed || below.is::<SortPreservingMergeExec>() => {}
+            _ => return None,
+        }
+        let [input] = below.children()[..] else { return None };
+        below = input;
+    }
+    let schema = below.schema();
+    let widths = schema.fields().iter().map(|field| field.data_type().primitive_width());
+    let row: usize = widths.sum::<Option<_>>()?;
+    let execution = &options.execution;
+    let rows = execution.sort_in_place_threshold_bytes / 2 / row.max(1);
+    is_sorted.then_some(rows.max(execution.batch_size.get()))
 }
 
 /// A column's share of the key.
@@ -552,5 +579,24 @@ mod tests {
         assert!(!is_by_key(&optimized(&one)), "one column");
         let fits = sorted(&[batch(&narrow, &values)], &[options; 2], false);
         assert!(is_by_key(&optimized(&fits)));
+    }
+
+    #[test]
+    fn what_is_only_sorted_is_read_in_runs() {
+        let values = vec![vec![Some(1), None], vec![Some(2), Some(3)]];
+        let rows = batch(&[(DataType::Int32, true), (DataType::Int32, true)], &values);
+        let mut config = ConfigOptions::new();
+        config.execution.sort_in_place_threshold_bytes = 32 << 20;
+        let plan = sorted(std::slice::from_ref(&rows), &[SortOptions::default(); 2], true);
+        // Two columns of 4 bytes and one of 8.
+        assert_eq!(rows_of_runs(&optimized(&plan), &config), Some(1 << 20));
+        assert_eq!(rows_of_runs(&plan, &config), None, "rows of several columns are not put together");
+        let [merge] = plan.children()[..] else { panic!("a projection") };
+        let [projection] = merge.children()[..] else { panic!("a merge") };
+        let [sort] = projection.children()[..] else { panic!("a projection") };
+        let [scan] = sort.children()[..] else { panic!("a sort") };
+        assert_eq!(rows_of_runs(scan, &config), None, "nothing is sorted");
+        config.execution.sort_in_place_threshold_bytes = 1;
+        assert_eq!(rows_of_runs(&optimized(&plan), &config), Some(config.execution.batch_size.get()));
     }
 }
