@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::environment::{Environment, TemporaryTables};
-use super::gather::UNGATHERED;
+use super::gather::Gathering;
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
@@ -355,7 +355,7 @@ impl Engine {
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
-        let rows = self.start(query, Arc::clone(activity), permit, deadline, UNGATHERED).await?;
+        let rows = self.start(query, Arc::clone(activity), permit, deadline, Gathering::NONE).await?;
         // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
         // published then is carried to its end.
         let mut storing = AbortOnDropHandle::new(self.store(rows, sink));

@@ -18,13 +18,27 @@ use crate::storage::batch_bytes;
 /// How long rows may wait for more.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// The target of those who take batches as they come.
-pub(super) const UNGATHERED: usize = 1;
+/// What batches are gathered to, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Gathering {
+    /// About what all but the second have.
+    pub target: usize,
+    /// What the second has: some clients read on faster after one large batch. It is not the first, since
+    /// somebody waits for that.
+    pub second: usize,
+}
 
-/// The batches of a plan, gathered to about `target` bytes.
+impl Gathering {
+    /// For those who take batches as they come.
+    pub(super) const NONE: Self = Self { target: 1, second: 1 };
+}
+
+/// The batches of a plan, gathered.
 pub(super) struct Gather {
     batches: SendableRecordBatchStream,
-    target: usize,
+    gathering: Gathering,
+    /// Batches that were given.
+    given: u64,
     waiting: Vec<RecordBatch>,
     bytes: usize,
     /// Batches that cannot be put together, to be given as they are.
@@ -37,10 +51,11 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(batches: SendableRecordBatchStream, target: usize) -> Self {
+    pub(super) fn new(batches: SendableRecordBatchStream, gathering: Gathering) -> Self {
         Self {
             batches,
-            target: target.max(UNGATHERED),
+            gathering,
+            given: 0,
             waiting: Vec::new(),
             bytes: 0,
             apart: VecDeque::new(),
@@ -58,7 +73,8 @@ impl Gather {
         if let Some(batch) = self.apart.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
-        while !self.is_over && self.bytes < self.target {
+        let wanted = if self.given == 1 { self.gathering.second } else { self.gathering.target };
+        while !self.is_over && self.bytes < wanted.max(1) {
             match self.batches.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(batch))) => self.push(batch),
                 Poll::Ready(Some(Err(error))) => (self.is_over, self.error) = (true, Some(error)),
@@ -90,6 +106,7 @@ impl Gather {
     fn take(&mut self) -> Option<RecordBatch> {
         let waiting = std::mem::take(&mut self.waiting);
         (self.bytes, self.due) = (0, None);
+        self.given += 1;
         let first = waiting.first()?;
         if let Ok(together) = concat_batches(&first.schema(), &waiting) {
             return Some(together);
@@ -121,7 +138,8 @@ mod tests {
         items: impl futures::Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static,
         target: usize,
     ) -> Gather {
-        Gather::new(Box::pin(RecordBatchStreamAdapter::new(batch(1).schema(), items)), target)
+        let gathering = Gathering { target, second: target };
+        Gather::new(Box::pin(RecordBatchStreamAdapter::new(batch(1).schema(), items)), gathering)
     }
 
     async fn lengths(mut gather: Gather) -> (Vec<usize>, bool) {
@@ -141,6 +159,9 @@ mod tests {
         assert_eq!(lengths(gather(ten(), 2400)).await, (vec![300, 300, 300, 100], false));
         assert_eq!(lengths(gather(ten(), usize::MAX)).await, (vec![1000], false));
         assert_eq!(lengths(gather(ten(), 1)).await, (vec![100; 10], false));
+        let mut second = gather(ten(), 1);
+        second.gathering.second = 2400;
+        assert_eq!(lengths(second).await, (vec![100, 300, 100, 100, 100, 100, 100, 100], false));
     }
 
     #[tokio::test]
@@ -158,7 +179,8 @@ mod tests {
         };
         let items = stream::iter([Ok(batch(0)), Ok(batch(100)), Ok(batch(200))]);
         let stream = RecordBatchStreamAdapter::new(batch(0).schema(), items);
-        let gather = Gather::new(Box::pin(stream), usize::MAX);
+        let all = Gathering { target: usize::MAX, second: usize::MAX };
+        let gather = Gather::new(Box::pin(stream), all);
         assert_eq!(lengths(gather).await, (vec![100, 100, 100], false));
     }
 

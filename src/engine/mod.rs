@@ -39,6 +39,7 @@ mod workers;
 pub use admission::{AdmissionOptions, Permit};
 pub use change::TableSink;
 pub use environment::{Environment, TemporaryTables};
+pub use gather::Gathering;
 pub use input::InputTable;
 pub use limits::SqlLimits;
 pub use output::TypeProfile;

@@ -27,7 +27,7 @@ use super::change::changes_rows;
 use super::columns::StoredColumns;
 use super::environment::Environment;
 use super::gate;
-use super::gather::Gather;
+use super::gather::{Gather, Gathering};
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
 use super::output::{Output, digest};
@@ -129,16 +129,16 @@ impl Engine {
     }
 
     /// Starts a query, whose end is the end of the activity. `deadline` holds for every batch up to the
-    /// last. Batches are gathered to about `gather_bytes`, where they come fast enough.
+    /// last. Batches are gathered where they come fast enough.
     pub async fn run(
         &self,
         query: Query,
         activity: Arc<Activity>,
         permit: Permit,
         deadline: Instant,
-        gather_bytes: usize,
+        gathering: Gathering,
     ) -> Result<QueryStream> {
-        let stream = self.start(query, activity, permit, deadline, gather_bytes).await?;
+        let stream = self.start(query, activity, permit, deadline, gathering).await?;
         Ok(QueryStream { is_all: true, ..stream })
     }
 
@@ -149,7 +149,7 @@ impl Engine {
         activity: Arc<Activity>,
         permit: Permit,
         deadline: Instant,
-        gather_bytes: usize,
+        gathering: Gathering,
     ) -> Result<QueryStream> {
         let Query { plans, context, output, .. } = query;
         activity.enter(State::Running);
@@ -159,7 +159,7 @@ impl Engine {
         // Operators start tasks as soon as they are executed: on the workers, not here.
         let execute = async move { Ok(first.map(|plan| execute_stream(plan, task)).transpose()?) };
         let batches = activity.unless_stopped(self.workers.run(execute)).await?;
-        let batches = batches.map(|batches| Gather::new(batches, gather_bytes));
+        let batches = batches.map(|batches| Gather::new(batches, gathering));
         let stopped = Box::pin(activity.token().clone().cancelled_owned());
         let deadline = Box::pin(sleep_until(deadline));
         let is_all = false;
@@ -168,7 +168,7 @@ impl Engine {
             plans,
             context,
             output,
-            gather_bytes,
+            gathering,
             deadline,
             stopped,
             activity,
@@ -449,7 +449,7 @@ pub struct QueryStream {
     plans: VecDeque<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
-    gather_bytes: usize,
+    gathering: Gathering,
     deadline: Pin<Box<Sleep>>,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     activity: Arc<Activity>,
@@ -481,7 +481,7 @@ impl QueryStream {
                 Ok(Poll::Ready(None)) => {
                     let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
                     match execute_stream(next, Arc::clone(&self.context)) {
-                        Ok(next) => self.batches = Some(Gather::new(next, self.gather_bytes)),
+                        Ok(next) => self.batches = Some(Gather::new(next, self.gathering)),
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     }
                 }

@@ -23,6 +23,8 @@ const PIECE_BYTES: u64 = 24 << 20;
 const LEAST_PIECE_BYTES: u64 = 1 << 20;
 /// The first piece, which is to be there at once.
 const FIRST_BYTES: u64 = 1 << 20;
+/// The piece that is a large message for the clients that gain by one: not the one that is to be there at once.
+const LARGE_PIECE: usize = 1;
 
 /// The settings of raw streams.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +75,14 @@ impl Downloads {
         }
         let ahead = self.ahead(pieces.iter().map(Piece::bytes).max());
         let downloads = self.clone();
-        let chunks = futures::stream::iter(pieces)
-            .map(move |piece| {
+        let chunks = futures::stream::iter(pieces.into_iter().enumerate())
+            .map(move |(place, piece)| {
                 let _ = &running;
+                let behind = framing.size.behind_a_large_one();
+                let size = if place > LARGE_PIECE { behind } else { framing.size };
+                let framing = Framing { size, ..framing };
                 let key = PieceKey::new(&scan, &piece, framing);
-                // What comes out larger is sent in several chunks.
-                let chunk_bytes = usize::try_from(2 * piece_bytes).unwrap_or(usize::MAX);
-                let job = Job { scan: Arc::clone(&scan), piece, framing, chunk_bytes };
+                let job = Job { scan: Arc::clone(&scan), piece, framing, piece_bytes };
                 let (downloads, span) = (downloads.clone(), tracing::Span::current());
                 // A task of its own, so that it goes on while others are sent.
                 AbortOnDropHandle::new(tokio::spawn(downloads.piece(key, job).instrument(span)))
@@ -167,14 +170,18 @@ struct Job {
     scan: Arc<RawScan>,
     piece: Piece,
     framing: Framing,
-    chunk_bytes: usize,
+    /// About what it was cut to.
+    piece_bytes: u64,
 }
 
 impl Job {
     fn begin(self) -> Result<(Chunk, Option<Making>)> {
-        let rows = self.scan.open(&self.piece, self.framing.size.target() as u64)?;
+        // All at once, where it is of that size: the messages are cut from what is decoded.
+        let rows = self.scan.open(&self.piece, self.piece_bytes)?;
         let encoder = FrameEncoder::new(self.scan.schema(), self.framing)?;
-        Making { rows, encoder, chunk_bytes: self.chunk_bytes }.step()
+        // What comes out larger is sent in several chunks.
+        let chunk_bytes = usize::try_from(2 * self.piece_bytes).unwrap_or(usize::MAX);
+        Making { rows, encoder, chunk_bytes }.step()
     }
 }
 

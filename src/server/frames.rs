@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, Schema, SchemaRef, StringViewType};
+use arrow::datatypes::{BinaryViewType, DataType, Field, Schema, SchemaRef, StringViewType};
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamEncoder};
@@ -14,6 +14,8 @@ use arrow_select::dictionary::garbage_collect_any_dictionary;
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
+use super::views;
+use crate::engine::Gathering;
 use crate::error::{Error, Result};
 use crate::storage::{batch_bytes, cast_batch, decodable};
 
@@ -24,15 +26,20 @@ const BODY_LIMIT: usize = MAX_MESSAGE_BYTES - (256 << 10);
 /// What a message's body aims at.
 const BODY_TARGET: usize = 2 << 20;
 
-/// The same for clients on gRPC's C++ core, which take messages of any size: each is one block of the
-/// client's memory, and a few large ones cost it less than many small ones. glibc keeps freed blocks for the
-/// next message, instead of giving them back to the system and taking them again page by page, but none of
-/// 32 MiB or more.
+/// The same for clients on gRPC's C++ core, which take messages of any size: each is one block of the client's memory.
+/// Once a large block was freed, glibc keeps the blocks of later messages that are smaller, instead of giving them back to
+/// the system and taking them again page by page; but it learns nothing from blocks of 32 MiB or more.
 const ROOMY_BODY_TARGET: usize = 24 << 20;
 const ROOMY_BODY_LIMIT: usize = 31 << 20;
+/// What messages behind a large one aim at: small enough for what the client copies them from and to to stay in the
+/// processor's caches.
+const STEADY_BODY_TARGET: usize = 4 << 20;
+/// What the large one of a query's result is gathered to. Less than of a raw stream, since it is copied together while
+/// the query may need its memory most.
+const LARGE_GATHERED_BYTES: usize = 8 << 20;
 
-/// The most that batches of a query are gathered to, twice.
-const GATHERED_BYTES: usize = 16 << 20;
+/// Fewer rows are cut anywhere.
+const FEW_ROWS: usize = 1024;
 
 /// Pieces of a body that are smaller are copied together: few of them go into one system call.
 const COALESCED_BYTES: usize = 16 << 10;
@@ -45,27 +52,43 @@ pub(super) enum MessageSize {
     Usual,
     /// For clients without a limit.
     Roomy,
+    /// For the same clients, behind a large message.
+    Steady,
 }
 
 impl MessageSize {
     /// Bytes of a body that are aimed at.
-    pub(super) fn target(self) -> usize {
+    fn target(self) -> usize {
         match self {
             Self::Usual => BODY_TARGET,
             Self::Roomy => ROOMY_BODY_TARGET,
+            Self::Steady => STEADY_BODY_TARGET,
         }
     }
 
-    /// Bytes up to which the batches of a query are gathered. Half of a message, since they come in steps;
-    /// and no more than is still in the processor's caches when it is sent.
-    pub(super) fn gathered(self) -> usize {
-        self.target().min(GATHERED_BYTES) / 2
+    /// How the batches of a query are gathered, each of which is a message then.
+    pub(super) fn gathering(self) -> Gathering {
+        match self {
+            // Half of a message, since they come in steps.
+            Self::Usual => Gathering { target: BODY_TARGET / 2, second: BODY_TARGET / 2 },
+            Self::Roomy | Self::Steady => {
+                Gathering { target: STEADY_BODY_TARGET, second: LARGE_GATHERED_BYTES }
+            }
+        }
+    }
+
+    /// The size of messages once there was a large one.
+    pub(super) fn behind_a_large_one(self) -> Self {
+        match self {
+            Self::Usual => Self::Usual,
+            Self::Roomy | Self::Steady => Self::Steady,
+        }
     }
 
     fn limit(self) -> usize {
         match self {
             Self::Usual => BODY_LIMIT,
-            Self::Roomy => ROOMY_BODY_LIMIT,
+            Self::Roomy | Self::Steady => ROOMY_BODY_LIMIT,
         }
     }
 }
@@ -191,12 +214,14 @@ impl FrameEncoder {
         let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
-        let bytes: usize = batch_bytes(batch);
+        let bytes = batch_bytes(batch);
         // As few messages as stay below the target by a quarter: one that is a little larger is better
         // than two halves.
         let most = self.size.target() / 4 * 5;
         let pieces = bytes.div_ceil(most).clamp(1, batch.num_rows().max(1));
         let rows = batch.num_rows().div_ceil(pieces).max(1);
+        // Bitmaps are not copied where they are cut between bytes.
+        let rows = if rows > FEW_ROWS { rows.next_multiple_of(8) } else { rows };
         let mut offset = 0;
         while offset < batch.num_rows() {
             let length = rows.min(batch.num_rows() - offset);
@@ -304,8 +329,8 @@ fn drags(field: &Arc<Field>) -> bool {
 /// done.
 fn compact(batch: &RecordBatch, limit: usize) -> Result<Option<RecordBatch>> {
     let compact = |column: &ArrayRef| match column.data_type() {
-        DataType::Utf8View => Ok(compact_view::<StringViewType>(column)),
-        DataType::BinaryView => Ok(compact_view::<BinaryViewType>(column)),
+        DataType::Utf8View => Ok(views::compact::<StringViewType>(column)),
+        DataType::BinaryView => Ok(views::compact::<BinaryViewType>(column)),
         DataType::Dictionary(..) => compact_dictionary(column, limit),
         _ => Ok(None),
     };
@@ -327,17 +352,6 @@ fn compact_dictionary(column: &ArrayRef, limit: usize) -> Result<Option<ArrayRef
     let dictionary = column.as_any_dictionary();
     let bytes = dictionary.values().to_data().get_slice_memory_size()?;
     if bytes <= limit { Ok(None) } else { garbage_collect_any_dictionary(dictionary).map(Some) }
-}
-
-/// The views with their strings copied together, where the buffers that they point into hold much else.
-fn compact_view<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
-    let views = column.as_byte_view::<T>();
-    let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
-    if held <= COALESCED_BYTES {
-        return None;
-    }
-    let used = views.total_buffer_bytes_used();
-    (held > used + used / 4).then(|| Arc::new(views.gc()) as ArrayRef)
 }
 
 fn unencodable(error: &ArrowError) -> Error {

@@ -92,9 +92,8 @@ impl Handler {
                 let work = Work::query(Handle::current(), deadline, guard, stopped);
                 return Ok((watched(chunks, Arc::clone(&activity), permit).boxed(), work));
             }
-            let gather_bytes = client.framing.size.gathered();
-            let stream =
-                self.engine.run(planned, Arc::clone(&activity), permit, deadline, gather_bytes).await?;
+            let gathering = client.framing.size.gathering();
+            let stream = self.engine.run(planned, Arc::clone(&activity), permit, deadline, gathering).await?;
             let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
             Ok((query_chunks(stream, client.framing)?.boxed(), work))
         };

@@ -35,6 +35,7 @@ mod session;
 mod status;
 mod strings;
 mod target;
+mod views;
 mod zero_copy;
 
 pub use download::DownloadOptions;

@@ -11,7 +11,7 @@ use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
 
 /// Strings of at most so many bytes lie in the view itself.
-const INLINE_BYTES: u32 = 12;
+pub(super) const INLINE_BYTES: u32 = 12;
 /// The highest bit of every byte of a view that is not its length: set in none of them, they are ASCII.
 const NOT_ASCII: u128 = 0x8080_8080_8080_8080_8080_8080_0000_0000;
 
@@ -72,7 +72,7 @@ fn is_string(view: u128, texts: &[Text<'_>]) -> bool {
 
 /// The four numbers of a view, the highest first.
 #[allow(clippy::cast_possible_truncation)] // Each is cut to its 32 bits.
-fn parts(view: u128) -> [u32; 4] {
+pub(super) fn parts(view: u128) -> [u32; 4] {
     [(view >> 96) as u32, (view >> 64) as u32, (view >> 32) as u32, view as u32]
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{ByteViewType, DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, write_message};
 
@@ -168,12 +169,19 @@ pub fn batch_bytes(batch: &RecordBatch) -> usize {
 
 fn column_bytes(column: &ArrayRef) -> usize {
     let strings = match column.data_type() {
-        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
-        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        DataType::Utf8View => string_bytes(column.as_string_view()),
+        DataType::BinaryView => string_bytes(column.as_binary_view()),
         _ => 0,
     };
     let rest = column.to_data().get_slice_memory_size();
     strings + rest.unwrap_or_else(|_| column.get_array_memory_size())
+}
+
+/// Bytes of the strings that are not in the views themselves. Few enough are not worth a look at each view.
+fn string_bytes<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
+    const FEW: usize = 16 << 10;
+    let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
+    if held <= FEW { held } else { views.total_buffer_bytes_used() }
 }
 
 #[cfg(test)]
