@@ -1,16 +1,19 @@
 //! Accepted connections, and a limit on how many there are.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
 use super::session::Sessions;
@@ -45,21 +48,27 @@ pub(super) fn accept(
         let accepted = listener.accept().await.map(|(stream, _)| {
             // Latency matters more than the few packets that this costs.
             let _ = stream.set_nodelay(true);
-            Connection { stream, id: ConnectionId(Uuid::new_v4()), sessions: sessions.clone(), _place: place }
+            let id = ConnectionId(Uuid::new_v4());
+            Connection { stream, lingering: None, id, sessions: sessions.clone(), _place: place }
         });
         if let Err(error) = &accepted {
             tracing::warn!(%error, "cannot accept a connection");
             // Out of file descriptors, most likely: give others time to close theirs.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         Some((accepted, (listener, places, sessions)))
     })
 }
 
+/// How long a connection that the server ends waits for the client to end it too.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// A TCP connection that holds its place among the allowed ones.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    /// Since the server ended it.
+    lingering: Option<Pin<Box<Sleep>>>,
     id: ConnectionId,
     sessions: Sessions,
     _place: OwnedSemaphorePermit,
@@ -97,8 +106,22 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Ends what is sent, and waits for the end of what the client sends. A socket that is closed before would answer
+    /// whatever still comes, such as updates of windows, with a reset, on which clients throw away what they have not
+    /// read yet (RFC 9112, section 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let Self { stream, lingering, .. } = &mut *self;
+        ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut ignored = [0; 4096];
+        while lingering.as_mut().poll(cx).is_pending() {
+            let mut ignored = ReadBuf::new(&mut ignored);
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut ignored));
+            if read.is_err() || ignored.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
