@@ -114,10 +114,14 @@ fn renamed_fields(stored: &[TypePtr], names: &[FieldName]) -> Result<Vec<TypePtr
     let by_name: HashMap<&str, &FieldName> = names.iter().map(|name| (name.stored.as_str(), name)).collect();
     let by_id: HashMap<i32, &FieldName> =
         names.iter().filter_map(|name| name.id.map(|id| (id, name))).collect();
+    let is_numbered = !by_id.is_empty() && stored.iter().any(|field| field.get_basic_info().has_id());
     let find = |field: &TypePtr| {
         let info = field.get_basic_info();
-        // A number that is not known is that of a column that was dropped, whatever its name.
-        if info.has_id() && !by_id.is_empty() { by_id.get(&info.id()) } else { by_name.get(field.name()) }
+        if !is_numbered {
+            return by_name.get(field.name());
+        }
+        // One that is not known is that of a column that was dropped, whatever its name.
+        by_id.get(&info.has_id().then(|| info.id())?)
     };
     let mut taken: HashSet<String> = names.iter().map(|name| name.name.clone()).collect();
     let fields = stored.iter().map(|field| {
@@ -259,11 +263,9 @@ mod tests {
         );
         check("optional int64 a = 7;", &names, "optional int64 a = 7;");
         check("optional int64 one = 7;", &names, "optional int64 one_ = 7;");
-        check(
-            "optional int64 a; optional int64 b = 2;",
-            &names,
-            "optional int64 one; optional int64 two = 2;",
-        );
+        check("optional int64 a; optional int64 b;", &names, "optional int64 one; optional int64 two;");
+        // What has no number beside those that have is none of the table's.
+        check("optional int64 a; optional int64 x = 1;", &names, "optional int64 a; optional int64 one = 1;");
         // A table that goes by names does not look at numbers.
         check("optional int64 a = 2;", &[plain("a", "b")], "optional int64 b = 2;");
     }
