@@ -42,7 +42,7 @@ const PLANNED_AT_ONCE: usize = 8;
 pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 
 /// Rows of a batch. Sorts merge fewer runs than with DataFusion's 8192, other operators hardly care.
-const BATCH_ROWS: usize = 32_768;
+pub(super) const BATCH_ROWS: usize = 32_768;
 
 /// Bytes that a sort puts together before it sorts them: larger runs are fewer to merge.
 const SORTED_AT_ONCE: usize = 8 << 20;

@@ -18,6 +18,7 @@ use arrow::datatypes::{
 };
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, internal_err};
+use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::expressions::Column;
@@ -28,6 +29,8 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+
+use super::session::BATCH_ROWS;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
@@ -143,12 +146,13 @@ fn sort_by_key(sort: &SortExec, merged: bool) -> DfResult<Option<Arc<dyn Executi
 }
 
 /// Rows of the batches that a plan is to work on, if it is a sort of what it reads and nothing else, of columns whose
-/// values all take the same: half of what is sorted at once.
+/// values all take the same, at every step: batches of half of what is sorted at once.
 ///
 /// Of smaller batches DataFusion makes larger ones before it sorts them, when it has all: for a moment there is
-/// everything twice.
+/// everything twice. Who chose the rows of batches gets those.
 pub(super) fn rows_of_runs(plan: &Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> Option<usize> {
-    let (mut below, mut is_sorted) = (plan, false);
+    let execution = &options.execution;
+    let (mut below, mut is_sorted, mut widest) = (plan, false, row_bytes(&plan.schema())?);
     while !below.is::<DataSourceExec>() {
         let is_passed = below.is::<ProjectionExec>() || below.is::<CooperativeExec>();
         match below.downcast_ref::<SortExec>() {
@@ -158,13 +162,28 @@ pub(super) fn rows_of_runs(plan: &Arc<dyn ExecutionPlan>, options: &ConfigOption
         }
         let [input] = below.children()[..] else { return None };
         below = input;
+        widest = widest.max(row_bytes(&below.schema())?);
     }
-    let schema = below.schema();
-    let widths = schema.fields().iter().map(|field| field.data_type().primitive_width());
-    let row: usize = widths.sum::<Option<_>>()?;
-    let execution = &options.execution;
-    let rows = execution.sort_in_place_threshold_bytes / 2 / row.max(1);
-    is_sorted.then_some(rows.max(execution.batch_size.get()))
+    let is_chosen = execution.batch_size.get() != BATCH_ROWS;
+    if !is_sorted || is_chosen || !gives_what_it_reads(below) {
+        return None;
+    }
+    Some((execution.sort_in_place_threshold_bytes / 2 / widest.max(1)).max(BATCH_ROWS))
+}
+
+/// Bytes of a row, if all rows take the same.
+fn row_bytes(schema: &Schema) -> Option<usize> {
+    schema.fields().iter().map(|field| field.data_type().primitive_width()).sum()
+}
+
+/// Whether a scan reads only the columns that it gives: it can compute, and filter by, others of any size.
+fn gives_what_it_reads(scan: &Arc<dyn ExecutionPlan>) -> bool {
+    let source = scan.downcast_ref::<DataSourceExec>().map(DataSourceExec::data_source);
+    let Some(files) = source.and_then(|source| source.downcast_ref::<FileScanConfig>()) else { return true };
+    let files = files.file_source();
+    let is_plain =
+        files.projection().is_some_and(|columns| columns.expr_iter().all(|expr| expr.is::<Column>()));
+    is_plain && files.filter().is_none()
 }
 
 /// A column's share of the key.
@@ -400,7 +419,7 @@ mod tests {
     use arrow::datatypes::TimeUnit;
     use datafusion::datasource::memory::MemorySourceConfig;
     use datafusion::physical_plan::{collect, displayable};
-    use datafusion::prelude::SessionContext;
+    use datafusion::prelude::{SessionConfig, SessionContext};
     use proptest::prelude::*;
 
     use super::*;
@@ -585,18 +604,21 @@ mod tests {
     fn what_is_only_sorted_is_read_in_runs() {
         let values = vec![vec![Some(1), None], vec![Some(2), Some(3)]];
         let rows = batch(&[(DataType::Int32, true), (DataType::Int32, true)], &values);
-        let mut config = ConfigOptions::new();
-        config.execution.sort_in_place_threshold_bytes = 32 << 20;
+        let mut session = SessionConfig::new().with_batch_size(BATCH_ROWS);
+        let config = session.options_mut();
+        config.execution.sort_in_place_threshold_bytes = 48 << 20;
         let plan = sorted(std::slice::from_ref(&rows), &[SortOptions::default(); 2], true);
-        // Two columns of 4 bytes and one of 8.
-        assert_eq!(rows_of_runs(&optimized(&plan), &config), Some(1 << 20));
-        assert_eq!(rows_of_runs(&plan, &config), None, "rows of several columns are not put together");
+        // A key of 16 bytes, and a column of 8.
+        assert_eq!(rows_of_runs(&optimized(&plan), config), Some(1 << 20));
+        assert_eq!(rows_of_runs(&plan, config), None, "rows of several columns are not put together");
         let [merge] = plan.children()[..] else { panic!("a projection") };
         let [projection] = merge.children()[..] else { panic!("a merge") };
         let [sort] = projection.children()[..] else { panic!("a projection") };
         let [scan] = sort.children()[..] else { panic!("a sort") };
-        assert_eq!(rows_of_runs(scan, &config), None, "nothing is sorted");
+        assert_eq!(rows_of_runs(scan, config), None, "nothing is sorted");
         config.execution.sort_in_place_threshold_bytes = 1;
-        assert_eq!(rows_of_runs(&optimized(&plan), &config), Some(config.execution.batch_size.get()));
+        assert_eq!(rows_of_runs(&optimized(&plan), config), Some(BATCH_ROWS));
+        let chosen = SessionConfig::new().with_batch_size(100);
+        assert_eq!(rows_of_runs(&optimized(&plan), chosen.options()), None, "somebody wants 100");
     }
 }
