@@ -23,8 +23,8 @@ const PIECE_BYTES: u64 = 24 << 20;
 const LEAST_PIECE_BYTES: u64 = 1 << 20;
 /// The first piece, which is to be there at once.
 const FIRST_BYTES: u64 = 1 << 20;
-/// The piece that is a large message for the clients that gain by one: not the one that is to be there at once.
-const LARGE_PIECE: usize = 1;
+/// What makes a piece a large message, for the clients that gain by one.
+const LARGE_BYTES: u64 = 8 << 20;
 
 /// The settings of raw streams.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +73,14 @@ impl Downloads {
         if let Some((first, rest)) = pieces.first().and_then(|piece| piece.split(FIRST_BYTES)) {
             pieces.splice(..1, [first, rest]);
         }
+        // Not the one that is to be there at once.
+        let large = (1..pieces.len()).find(|place| pieces[*place].bytes() >= LARGE_BYTES);
         let ahead = self.ahead(pieces.iter().map(Piece::bytes).max());
         let downloads = self.clone();
         let chunks = futures::stream::iter(pieces.into_iter().enumerate())
             .map(move |(place, piece)| {
                 let _ = &running;
-                let behind = framing.size.behind_a_large_one();
-                let size = if place > LARGE_PIECE { behind } else { framing.size };
+                let size = if large == Some(place) { framing.size } else { framing.size.steady() };
                 let framing = Framing { size, ..framing };
                 let key = PieceKey::new(&scan, &piece, framing);
                 let job = Job { scan: Arc::clone(&scan), piece, framing, piece_bytes };
@@ -176,9 +177,8 @@ struct Job {
 
 impl Job {
     fn begin(self) -> Result<(Chunk, Option<Making>)> {
-        // All at once, where it is of that size: the messages are cut from what is decoded.
-        let rows = self.scan.open(&self.piece, self.piece_bytes)?;
         let encoder = FrameEncoder::new(self.scan.schema(), self.framing)?;
+        let rows = self.scan.open(&self.piece, encoder.batch_bytes(self.piece_bytes))?;
         // What comes out larger is sent in several chunks.
         let chunk_bytes = usize::try_from(2 * self.piece_bytes).unwrap_or(usize::MAX);
         Making { rows, encoder, chunk_bytes }.step()

@@ -31,7 +31,7 @@ const BODY_TARGET: usize = 2 << 20;
 /// the system and taking them again page by page; but it learns nothing from blocks of 32 MiB or more.
 const ROOMY_BODY_TARGET: usize = 24 << 20;
 const ROOMY_BODY_LIMIT: usize = 31 << 20;
-/// What messages behind a large one aim at: small enough for what the client copies them from and to to stay in the
+/// What messages besides a large one aim at: small enough for what the client copies them from and to to stay in the
 /// processor's caches.
 const STEADY_BODY_TARGET: usize = 4 << 20;
 /// What the large one of a query's result is gathered to. Less than of a raw stream, since it is copied together while
@@ -52,7 +52,7 @@ pub(super) enum MessageSize {
     Usual,
     /// For clients without a limit.
     Roomy,
-    /// For the same clients, behind a large message.
+    /// For the same clients, besides a large message.
     Steady,
 }
 
@@ -77,8 +77,8 @@ impl MessageSize {
         }
     }
 
-    /// The size of messages once there was a large one.
-    pub(super) fn behind_a_large_one(self) -> Self {
+    /// The size of messages besides the large one.
+    pub(super) fn steady(self) -> Self {
         match self {
             Self::Usual => Self::Usual,
             Self::Roomy | Self::Steady => Self::Steady,
@@ -194,6 +194,12 @@ impl FrameEncoder {
         })
     }
 
+    /// What to decode at once of a piece of about `piece_bytes`: all, since messages are cut from it; but not where
+    /// there are dictionaries, which Parquet's reader makes anew for each batch, of all strings in it.
+    pub(super) fn batch_bytes(&self, piece_bytes: u64) -> u64 {
+        if has_dictionaries(&self.schema) { self.size.target() as u64 } else { piece_bytes }
+    }
+
     /// What is to be sent after the last batch. Arrow C++ wants every dictionary of the schema before
     /// it takes the end of a stream, so one without batches ends with an empty batch.
     pub(super) fn finish(&mut self) -> Result<Option<Chunk>> {
@@ -214,6 +220,9 @@ impl FrameEncoder {
         let plain = self.plain.as_ref().map(|plain| cast_batch(batch, plain)).transpose();
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
+        // Messages that are kept are not to keep pages alive that hold little of them.
+        let gathered = if self.is_compacted { views::gathered(batch)? } else { None };
+        let batch = gathered.as_ref().unwrap_or(batch);
         let bytes = batch_bytes(batch);
         // As few messages as stay below the target by a quarter: one that is a little larger is better
         // than two halves.

@@ -4,32 +4,67 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::ByteViewType;
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType};
 
 use super::strings::{INLINE_BYTES, parts};
+use crate::error::{Error, Result};
 
 /// Buffers that hold no more than this together are sent as they are.
 const NEGLIGIBLE_BYTES: usize = 16 << 10;
 
-/// The views over buffers that hold little else than their strings; `None` where they do already.
+/// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.
+pub(super) fn gathered(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+    let gather = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8View => gathered_column::<StringViewType>(column),
+        DataType::BinaryView => gathered_column::<BinaryViewType>(column),
+        _ => None,
+    };
+    let columns: Vec<_> = batch.columns().iter().map(gather).collect();
+    if columns.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let columns = columns.into_iter().zip(batch.columns());
+    let columns = columns.map(|(gathered, column)| gathered.unwrap_or_else(|| Arc::clone(column))).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options);
+    batch.map(Some).map_err(|error| Error::internal(format!("cannot gather the strings of a batch: {error}")))
+}
+
+fn gathered_column<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
+    let views = column.as_byte_view::<T>();
+    let held = held(views);
+    (held > NEGLIGIBLE_BYTES && !is_mostly_used(held, views.total_buffer_bytes_used()))
+        .then(|| Arc::new(views.gc()) as ArrayRef)
+}
+
+/// The views over buffers that hold little else than their strings; `None` where they do already, or point elsewhere.
 ///
 /// Strings that lie beside each other stay where they are: their buffers are cut to the stretch of them, and only the
 /// views are written anew. Strings that lie scattered are copied together.
 pub(super) fn compact<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let views = column.as_byte_view::<T>();
-    let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
+    let held = held(views);
     if held <= NEGLIGIBLE_BYTES {
         return None;
     }
     let used = Used::of(views.views(), views.data_buffers())?;
-    let is_mostly_used = |held: usize| held <= used.string_bytes + used.string_bytes / 4;
-    if is_mostly_used(held) {
+    if is_mostly_used(held, used.string_bytes) {
         return None;
     }
     let cut = used.stretches.iter().map(ExactSizeIterator::len).sum();
-    Some(if is_mostly_used(cut) { Arc::new(cut_to(views, &used.stretches)) } else { Arc::new(views.gc()) })
+    let is_dense = is_mostly_used(cut, used.string_bytes);
+    Some(if is_dense { Arc::new(cut_to(views, &used.stretches)) } else { Arc::new(views.gc()) })
+}
+
+/// Bytes of the buffers that views point into.
+fn held<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
+    views.data_buffers().iter().map(Buffer::len).sum()
+}
+
+fn is_mostly_used(held: usize, used: usize) -> bool {
+    held <= used + used / 4
 }
 
 /// What views use of the buffers that they point into.
@@ -95,14 +130,9 @@ fn cut_to<T: ByteViewType>(
 #[cfg(test)]
 mod tests {
     use arrow::array::{StringViewArray, StringViewBuilder};
-    use arrow::datatypes::StringViewType;
     use proptest::prelude::*;
 
     use super::*;
-
-    fn held(views: &StringViewArray) -> usize {
-        views.data_buffers().iter().map(Buffer::len).sum()
-    }
 
     /// Strings in several buffers, in order.
     fn views(texts: &[Option<String>], block: u32) -> StringViewArray {

@@ -162,7 +162,8 @@ pub fn cast_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
-/// Bytes that the rows of a batch take in a message: not those of other rows that its arrays hold too.
+/// Bytes that the rows of a batch take in a message: not those of other rows that its arrays hold too, but for a little
+/// of views.
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(column_bytes).sum()
 }
