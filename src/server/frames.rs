@@ -221,7 +221,7 @@ impl FrameEncoder {
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
         // Messages that are kept are not to keep pages alive that hold little of them.
-        let gathered = if self.is_compacted { views::gathered(batch)? } else { None };
+        let gathered = if self.is_compacted { gather_views(batch)? } else { None };
         let batch = gathered.as_ref().unwrap_or(batch);
         let bytes = batch_bytes(batch);
         // As few messages as stay below the target by a quarter: one that is a little larger is better
@@ -334,22 +334,38 @@ fn drags(field: &Arc<Field>) -> bool {
     matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..))
 }
 
+/// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.
+fn gather_views(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+    replace(batch, |column| match column.data_type() {
+        DataType::Utf8View => Ok(views::gathered::<StringViewType>(column)),
+        DataType::BinaryView => Ok(views::gathered::<BinaryViewType>(column)),
+        _ => Ok(None),
+    })
+}
+
 /// The batch without values that it does not use, where those take much: `None` where nothing is to be
 /// done.
 fn compact(batch: &RecordBatch, limit: usize) -> Result<Option<RecordBatch>> {
-    let compact = |column: &ArrayRef| match column.data_type() {
+    replace(batch, |column| match column.data_type() {
         DataType::Utf8View => Ok(views::compact::<StringViewType>(column)),
         DataType::BinaryView => Ok(views::compact::<BinaryViewType>(column)),
         DataType::Dictionary(..) => compact_dictionary(column, limit),
         _ => Ok(None),
-    };
-    let compacted = batch.columns().iter().map(compact).collect::<Result<Vec<_>, _>>();
-    let compacted = compacted.map_err(|error| unencodable(&error))?;
-    if compacted.iter().all(Option::is_none) {
+    })
+}
+
+/// The batch with the columns that `by` gives in place of its own; `None` where it gives none.
+fn replace(
+    batch: &RecordBatch,
+    by: impl Fn(&ArrayRef) -> Result<Option<ArrayRef>, ArrowError>,
+) -> Result<Option<RecordBatch>> {
+    let replaced = batch.columns().iter().map(by).collect::<Result<Vec<_>, _>>();
+    let replaced = replaced.map_err(|error| unencodable(&error))?;
+    if replaced.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let columns = compacted.into_iter().zip(batch.columns());
-    let columns = columns.map(|(compact, column)| compact.unwrap_or_else(|| Arc::clone(column))).collect();
+    let columns = replaced.into_iter().zip(batch.columns());
+    let columns = columns.map(|(replaced, column)| replaced.unwrap_or_else(|| Arc::clone(column))).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options);
     batch.map(Some).map_err(|error| unencodable(&error))

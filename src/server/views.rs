@@ -4,35 +4,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType};
+use arrow::datatypes::ByteViewType;
 
 use super::strings::{INLINE_BYTES, parts};
-use crate::error::{Error, Result};
 
 /// Buffers that hold no more than this together are sent as they are.
 const NEGLIGIBLE_BYTES: usize = 16 << 10;
 
-/// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.
-pub(super) fn gathered(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
-    let gather = |column: &ArrayRef| match column.data_type() {
-        DataType::Utf8View => gathered_column::<StringViewType>(column),
-        DataType::BinaryView => gathered_column::<BinaryViewType>(column),
-        _ => None,
-    };
-    let columns: Vec<_> = batch.columns().iter().map(gather).collect();
-    if columns.iter().all(Option::is_none) {
-        return Ok(None);
-    }
-    let columns = columns.into_iter().zip(batch.columns());
-    let columns = columns.map(|(gathered, column)| gathered.unwrap_or_else(|| Arc::clone(column))).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options);
-    batch.map(Some).map_err(|error| Error::internal(format!("cannot gather the strings of a batch: {error}")))
-}
-
-fn gathered_column<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
+/// The views with their strings copied together, where their buffers hold much else; `None` where they do not.
+pub(super) fn gathered<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let views = column.as_byte_view::<T>();
     let held = held(views);
     (held > NEGLIGIBLE_BYTES && !is_mostly_used(held, views.total_buffer_bytes_used()))
@@ -130,6 +112,7 @@ fn cut_to<T: ByteViewType>(
 #[cfg(test)]
 mod tests {
     use arrow::array::{StringViewArray, StringViewBuilder};
+    use arrow::datatypes::StringViewType;
     use proptest::prelude::*;
 
     use super::*;
