@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -46,8 +48,7 @@ pub(super) fn accept(
     futures::stream::unfold((listener, places, sessions), |(listener, places, sessions)| async move {
         let place = Arc::clone(&places).acquire_owned().await.ok()?;
         let accepted = listener.accept().await.map(|(stream, _)| {
-            // Latency matters more than the few packets that this costs.
-            let _ = stream.set_nodelay(true);
+            tune(&stream);
             let id = ConnectionId(Uuid::new_v4());
             Connection { stream, lingering: None, id, sessions: sessions.clone(), _place: place }
         });
@@ -58,6 +59,18 @@ pub(super) fn accept(
         }
         Some((accepted, (listener, places, sessions)))
     })
+}
+
+/// Sets what is best for the stream. It works without, so that failing is no error.
+fn tune(stream: &TcpStream) {
+    // Latency matters more than the few packets that this costs.
+    let _ = stream.set_nodelay(true);
+    // Within one machine there is nothing that could be congested, and where BBR is the default, its pacing makes transfers
+    // wait for timers. Reno is in every kernel, and allowed to everyone unless the system's settings say otherwise.
+    #[cfg(target_os = "linux")]
+    if stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()) {
+        let _ = SockRef::from(stream).set_tcp_congestion(b"reno");
+    }
 }
 
 /// How long a connection that the server ends waits for the client to end it too.
@@ -134,5 +147,31 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::server::session::SessionOptions;
+
+    #[tokio::test]
+    async fn nothing_paces_what_stays_on_the_machine() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let inherited = SockRef::from(&listener);
+        if inherited.set_tcp_congestion(b"reno").is_err() {
+            println!("skipped: this system does not allow Reno");
+            return;
+        }
+        // Accepted connections have it from their listener, unless the system knows no other.
+        let _ = inherited.set_tcp_congestion(b"bbr").or_else(|_| inherited.set_tcp_congestion(b"cubic"));
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let sessions = Sessions::new(SessionOptions { most: 1, idle: Duration::from_secs(1) });
+        let mut accepted = Box::pin(accept(listener, 1, sessions));
+        let connection = futures::StreamExt::next(&mut accepted).await.unwrap().unwrap();
+        assert!(connection.stream.nodelay().unwrap());
+        let congestion = SockRef::from(&connection.stream).tcp_congestion().unwrap();
+        assert!(congestion.starts_with(b"reno\0"), "{congestion:?}");
+        drop(client);
     }
 }
