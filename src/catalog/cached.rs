@@ -37,7 +37,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::provider::{DfResult, external};
-use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile, blocking};
+use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile};
 
 /// Where a scan looks for few rows, the most row groups that are decoded for it: of more it reads only the
 /// pages that it needs.
@@ -383,8 +383,8 @@ impl Morsel for CachedFile {
             let count = usize::try_from(columns.footer().metadata.row_group(group).num_rows()).unwrap_or(0);
             let wanted = Arc::clone(&rows);
             async move {
-                let _turn = cache.turn().await;
-                let chunks = blocking(move || cache.read(&columns, group, &wanted.columns)).await;
+                let decoders = cache.decoders().clone();
+                let chunks = decoders.run(move || cache.read(&columns, group, &wanted.columns)).await;
                 DfResult::Ok((rows, count, chunks.map_err(external)?))
             }
         };

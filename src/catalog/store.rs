@@ -113,7 +113,7 @@ impl Catalog {
     pub fn new(root: Root, options: CatalogOptions) -> Result<Self> {
         let allowed = Allowed::open(&options.register_from)?;
         let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
-        let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
+        let columns = Arc::new(ColumnCache::new(options.column_cache_bytes)?);
         let locks = std::array::from_fn(|_| Mutex::new(()));
         let root = Arc::new(root);
         let staging = Staging::new(Arc::clone(&root), options.staging);

@@ -54,10 +54,11 @@ async fn run(config: Config) -> Result<ExitCode> {
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, format!("cannot listen on {}: {error}", config.listen))
     })?;
+    let server = Server::new(engine, config.server)?;
     announce(&listener, &catalog).await?;
 
     let (stop, stopped) = oneshot::channel();
-    let serving = Server::new(engine, config.server).serve(listener, async {
+    let serving = server.serve(listener, async {
         let _ = stopped.await;
     });
     tokio::select! {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -15,7 +14,7 @@ use super::frame_cache::{FrameCache, Lease, Made, PieceKey};
 use super::frames::{Chunk, FrameEncoder, Framing, opening};
 use crate::catalog::{Piece, PieceScan, RawScan};
 use crate::error::{Error, Result};
-use crate::storage::blocking;
+use crate::storage::Decoders;
 
 /// What a piece aims at, in bytes of Arrow data: a row group, most often; less where so many downloads run
 /// that their pieces would take more memory than all together may.
@@ -38,24 +37,23 @@ pub struct DownloadOptions {
 /// What all raw streams share.
 #[derive(Debug, Clone)]
 pub(super) struct Downloads {
-    /// Pieces that are decoded at once, whoever they are for.
-    decoders: Arc<Semaphore>,
-    cores: usize,
+    decoders: Decoders,
+    cores: NonZeroUsize,
     cache: FrameCache,
     running: Arc<AtomicU64>,
     ahead_bytes: u64,
 }
 
 impl Downloads {
-    pub(super) fn new(options: DownloadOptions) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self {
-            decoders: Arc::new(Semaphore::new(cores)),
+    pub(super) fn new(options: DownloadOptions) -> Result<Self> {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Ok(Self {
+            decoders: Decoders::new(cores)?,
             cores,
             cache: FrameCache::new(options.cache_bytes),
             running: Arc::default(),
             ahead_bytes: options.ahead_bytes,
-        }
+        })
     }
 
     /// The messages of a scan.
@@ -117,23 +115,23 @@ impl Downloads {
     fn ahead(&self, largest: Option<u64>) -> usize {
         usize::try_from(self.share() / largest.unwrap_or(0).max(1))
             .unwrap_or(usize::MAX)
-            .clamp(1, self.cores + 1)
+            .clamp(1, self.cores.get() + 1)
     }
 
     async fn piece(self, key: PieceKey, job: Job) -> Result<BoxStream<'static, Result<Chunk>>> {
-        let decoders = Arc::clone(&self.decoders);
+        let decoders = self.decoders.clone();
         let made = async {
-            Ok(match computed(&decoders, move || job.begin()).await? {
+            Ok(match decoders.run(move || job.begin()).await? {
                 (chunk, None) => Made::Whole(chunk),
                 (chunk, Some(rest)) => Made::Begun(chunk, rest),
             })
         };
         let (lease, rest) = self.cache.get(key, made).await?;
         let rest = futures::stream::try_unfold(rest, move |rest| {
-            let decoders = Arc::clone(&decoders);
+            let decoders = decoders.clone();
             async move {
                 match rest {
-                    Some(rest) => computed(&decoders, move || rest.step()).await.map(Some),
+                    Some(rest) => decoders.run(move || rest.step()).await.map(Some),
                     None => Ok(None),
                 }
             }
@@ -204,18 +202,4 @@ impl Making {
         }
         Ok((chunk, None))
     }
-}
-
-/// Does `work` on a thread for blocking work, in its turn.
-async fn computed<T: Send + 'static>(
-    decoders: &Arc<Semaphore>,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let turn = Arc::clone(decoders).acquire_owned().await;
-    blocking(move || {
-        // To its end, even if nobody waits for it any more.
-        let _turn = turn;
-        work()
-    })
-    .await
 }

@@ -36,18 +36,18 @@ pub(super) struct Handler {
 
 impl Handler {
     /// A handler of what `engine` knows.
-    pub(super) fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, options: ServerOptions) -> Result<Self> {
         let sessions = Sessions::new(options.sessions);
         let listed = sessions.clone();
         engine.add_system_table("sessions", sessions_schema(), Box::new(move || listed.table()));
-        Self {
+        Ok(Self {
             sessions,
             statements: Statements::new(options.statements),
-            downloads: Downloads::new(options.downloads),
+            downloads: Downloads::new(options.downloads)?,
             functions: Arc::new(Functions::of(&engine)),
             engine,
             options: Arc::new(options),
-        }
+        })
     }
 
     /// A response to a request that may have begun a session.

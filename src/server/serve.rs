@@ -20,6 +20,7 @@ use super::rpc::RpcLayer;
 use super::session::SessionOptions;
 use super::zero_copy::ZeroCopy;
 use crate::engine::Engine;
+use crate::error::Result;
 
 /// The server's settings.
 #[derive(Debug, Clone)]
@@ -58,8 +59,8 @@ pub struct Server {
 
 impl Server {
     /// A server of what `engine` knows.
-    pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
-        Self { handler: Handler::new(engine, options) }
+    pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Result<Self> {
+        Ok(Self { handler: Handler::new(engine, options)? })
     }
 
     /// Serves on `listener` until `shutdown` comes true, then lets running requests end, for the time

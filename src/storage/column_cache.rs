@@ -1,6 +1,7 @@
 //! Decoded columns of files that queries read again and again.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef};
@@ -8,8 +9,8 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::decoders::Decoders;
 use super::file::{FileStat, HeldFile};
 use super::footer::Footer;
 use super::scan::{Projection, SliceScan, row_group_slice};
@@ -21,7 +22,7 @@ pub const CHUNK_ROWS: usize = 32_768;
 /// The most that is decoded at once of one row group, in bytes.
 const MAX_DECODED: u64 = 128 << 20;
 /// Row groups that are decoded at once, by all queries together; each may take that share of the budget.
-const AT_ONCE: u64 = 8;
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 /// Parts of the cache with a lock and a share of the budget each: what is larger than a share is never kept.
 const SHARDS: usize = 4;
 /// Columns that are remembered for having been read.
@@ -70,13 +71,13 @@ pub struct ColumnCache {
     kept: Option<Cache<ColumnKey, Kept, ByMemory>>,
     /// How often columns were read that are not kept.
     seen: Cache<ColumnKey, u8>,
-    decoding: Arc<Semaphore>,
+    decoders: Decoders,
     budget: u64,
 }
 
 impl ColumnCache {
     /// A cache of up to `budget` bytes; 0 switches it off.
-    pub fn new(budget: u64) -> Self {
+    pub fn new(budget: u64) -> Result<Self> {
         let estimated = usize::try_from(budget >> 20).unwrap_or(usize::MAX).clamp(1, 1 << 16);
         let mut options = OptionsBuilder::new();
         options.shards(SHARDS).estimated_items_capacity(estimated).weight_capacity(budget);
@@ -84,18 +85,18 @@ impl ColumnCache {
         let kept = options.map(|options| {
             Cache::with_options(options, ByMemory, DefaultHashBuilder::default(), DefaultLifecycle::default())
         });
-        let decoding = Arc::new(Semaphore::new(usize::try_from(AT_ONCE).unwrap_or(1)));
-        Self { kept, seen: Cache::new(REMEMBERED), decoding, budget }
+        Ok(Self { kept, seen: Cache::new(REMEMBERED), decoders: Decoders::new(AT_ONCE)?, budget })
     }
 
     /// The most that the columns of one row group may take to be decoded for the cache, in bytes.
     pub fn most_at_once(&self) -> u64 {
-        MAX_DECODED.min(self.budget / AT_ONCE)
+        MAX_DECODED.min(self.budget / AT_ONCE.get() as u64)
     }
 
-    /// Waits for the turn of a [`read`](Self::read).
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.decoding).acquire_owned().await.ok()
+    /// The threads for a [`read`](Self::read), so that there are not too many at once. A turn that is a thread of theirs ends by
+    /// itself; that of a future would not while the query's threads compute.
+    pub fn decoders(&self) -> &Decoders {
+        &self.decoders
     }
 
     /// Whether anything is ever kept.
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn columns_are_decoded_once_and_are_those_of_the_file() {
-        let (cache, file) = (ColumnCache::new(1 << 30), file(2, GROUP));
+        let (cache, file) = (ColumnCache::new(1 << 30).unwrap(), file(2, GROUP));
         let key = file.key(1, 0);
         assert!(!cache.note(&key), "the first time");
         assert!(cache.note(&key), "the second time");
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn a_table_larger_than_the_cache_does_not_go_through_it_with_each_scan() {
         // Room for the numbers of less than half of the row groups.
-        let (cache, file) = (ColumnCache::new(700_000), file(40, 5_000));
+        let (cache, file) = (ColumnCache::new(700_000).unwrap(), file(40, 5_000));
         let scan = || {
             let missing = (0..40).filter(|group| !cache.has(&file.key(*group, 0)));
             let due: Vec<_> = missing.filter(|group| cache.note(&file.key(*group, 0))).collect();
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn without_a_budget_nothing_is_kept() {
-        let (cache, file) = (ColumnCache::new(0), file(1, GROUP));
+        let (cache, file) = (ColumnCache::new(0).unwrap(), file(1, GROUP));
         assert!(!cache.is_enabled());
         cache.read(&file, 0, &[0]).unwrap();
         assert!(!cache.has(&file.key(0, 0)));

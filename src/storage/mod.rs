@@ -10,6 +10,7 @@
 mod area;
 mod choice;
 mod column_cache;
+mod decoders;
 mod delta;
 mod encode;
 mod encoders;
@@ -27,6 +28,7 @@ mod writeback;
 
 pub use area::Area;
 pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};
+pub use decoders::{Decoders, end_runtimes};
 pub use delta::{
     Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
     DeltaVersion, NewFile, Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result};
+use crate::storage::decoders::end_runtimes;
 
 /// Threads that wait for the library's reads and writes, which are blocking work by themselves.
 const THREADS: usize = 2;
@@ -61,10 +62,7 @@ impl DeltaRuntime {
 impl Drop for DeltaRuntime {
     fn drop(&mut self) {
         let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // A runtime waits for its threads when it goes, which a thread of another one may not do; and not for
-        // ever, since this may be the end of work that it runs itself.
-        if let Some(runtime) = runtime {
-            let _ = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join();
-        }
+        // Not for ever, since this may be the end of work that it runs itself.
+        end_runtimes(runtime, PATIENCE);
     }
 }
