@@ -17,7 +17,7 @@ const TIME_ZONE: &str = "datafusion.execution.time_zone";
 /// DataFusion's settings that a session may have for itself, with the largest number where one would
 /// take memory or threads from everyone else. None of them reaches a file or changes a result's types
 /// behind the profile's back.
-const ALLOWED: [(&str, Option<usize>); 24] = [
+const ALLOWED: [(&str, Option<usize>); 26] = [
     ("datafusion.execution.batch_size", Some(65_536)),
     ("datafusion.execution.coalesce_batches", None),
     ("datafusion.execution.collect_statistics", None),
@@ -35,6 +35,8 @@ const ALLOWED: [(&str, Option<usize>); 24] = [
     ("datafusion.explain.show_schema", None),
     ("datafusion.explain.show_sizes", None),
     ("datafusion.explain.show_statistics", None),
+    ("datafusion.optimizer.hash_join_single_partition_threshold", None),
+    ("datafusion.optimizer.hash_join_single_partition_threshold_rows", None),
     ("datafusion.optimizer.prefer_hash_join", None),
     ("datafusion.optimizer.repartition_aggregations", None),
     ("datafusion.optimizer.repartition_joins", None),

@@ -43,8 +43,15 @@ pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 /// Rows of a batch. Sorts merge fewer runs than with DataFusion's 8192, other operators hardly care.
 pub(super) const BATCH_ROWS: usize = 32_768;
 
-/// Bytes that a sort puts together before it sorts them: larger runs are fewer to merge.
-const SORTED_AT_ONCE: usize = 8 << 20;
+/// Bytes that a sort puts together before it sorts them: larger runs are fewer to merge, and take more memory meanwhile.
+const SORTED_AT_ONCE: usize = 6 << 20;
+
+/// How large one side of a join may be, in bytes or rows as far as statistics tell, to be gathered in one hash table for all
+/// threads. Otherwise each thread has its own, for which the rows of both sides are copied apart; that pays where building
+/// the one table, which a single thread does, would take long. With DataFusion's limits, 1 MiB and 131,072 rows, it was done
+/// where it does not pay.
+const GATHERED_JOIN_BYTES: usize = 32 << 20;
+const GATHERED_JOIN_ROWS: usize = 2_000_000;
 
 /// The engine's settings.
 #[derive(Debug, Clone)]
@@ -175,6 +182,8 @@ fn config() -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.execution.sort_in_place_threshold_bytes = SORTED_AT_ONCE;
+    options.optimizer.hash_join_single_partition_threshold = GATHERED_JOIN_BYTES;
+    options.optimizer.hash_join_single_partition_threshold_rows = GATHERED_JOIN_ROWS;
     // Stored types come back as they are, so plain columns keep their types in results.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;
