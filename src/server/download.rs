@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -75,6 +76,9 @@ impl Downloads {
         let large = (1..pieces.len()).find(|place| pieces[*place].bytes() >= LARGE_BYTES);
         let ahead = self.ahead(pieces.iter().map(Piece::bytes).max());
         let downloads = self.clone();
+        // The others would share the cores with the first piece, which the client waits for.
+        let first_made = CancellationToken::new();
+        let mut first_making = Some(first_made.clone().drop_guard());
         let chunks = futures::stream::iter(pieces.into_iter().enumerate())
             .map(move |(place, piece)| {
                 let _ = &running;
@@ -83,8 +87,15 @@ impl Downloads {
                 let key = PieceKey::new(&scan, &piece, framing);
                 let job = Job { scan: Arc::clone(&scan), piece, framing, piece_bytes };
                 let (downloads, span) = (downloads.clone(), tracing::Span::current());
+                let (making, first_made) = (first_making.take(), first_made.clone());
+                let made = async move {
+                    if making.is_none() {
+                        first_made.cancelled().await;
+                    }
+                    downloads.piece(key, job).await
+                };
                 // A task of its own, so that it goes on while others are sent.
-                AbortOnDropHandle::new(tokio::spawn(downloads.piece(key, job).instrument(span)))
+                AbortOnDropHandle::new(tokio::spawn(made.instrument(span)))
             })
             .buffered(ahead)
             .flat_map(|piece| match piece {
