@@ -15,7 +15,6 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,7 +25,7 @@ use super::gather::Gathering;
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
-use super::query::{Planner, Query, QueryStream, deadline_exceeded};
+use super::query::{Planner, Query, deadline_exceeded};
 use super::running::{Activity, State};
 use super::session::Engine;
 use super::statement::{check_no_parameters, parse};
@@ -359,25 +358,29 @@ impl Engine {
         let rows = self.start(query, Arc::clone(activity), permit, deadline, Gathering::NONE).await?;
         // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
         // published then is carried to its end.
-        let mut storing = AbortOnDropHandle::new(store(rows, sink));
+        let mut storing = AbortOnDropHandle::new(self.store(rows, sink));
         let ended = async {
             let stored = (&mut storing).await;
             stored.map_err(|join| Error::internal(format!("the task that stores a table ended: {join}")))?
         };
         activity.unless_stopped(ended).await
     }
-}
 
-/// Stores the rows of a query on the threads that it runs on.
-fn store(mut rows: QueryStream, sink: TableSink) -> JoinHandle<Result<u64>> {
-    rows.runtime().clone().spawn(async move {
-        let mut storing = Storing::new(sink);
-        while let Some(batch) = rows.next().await.transpose()? {
-            storing = storing.write(batch).await?;
-        }
-        let sink = storing.finish().await?;
-        blocking(move || sink.finish()).await
-    })
+    /// Stores the rows of a query on the engine's threads.
+    fn store(
+        &self,
+        mut rows: super::query::QueryStream,
+        sink: TableSink,
+    ) -> tokio::task::JoinHandle<Result<u64>> {
+        self.runtime().spawn(async move {
+            let mut storing = Storing::new(sink);
+            while let Some(batch) = rows.next().await.transpose()? {
+                storing = storing.write(batch).await?;
+            }
+            let sink = storing.finish().await?;
+            blocking(move || sink.finish()).await
+        })
+    }
 }
 
 /// A statement that changes rows, and what it takes to run it.

@@ -19,7 +19,6 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
-use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
@@ -40,7 +39,6 @@ use super::session::Engine;
 use super::sort_key::rows_of_runs;
 use super::source::{Source, substrait};
 use super::statement::{StatementKind, kind, parameters, parse};
-use super::workers::Place;
 use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -160,8 +158,7 @@ impl Engine {
         let task = Arc::clone(&context);
         // Operators start tasks as soon as they are executed: on the workers, not here.
         let execute = async move { Ok(first.map(|plan| execute_stream(plan, task)).transpose()?) };
-        let place = self.workers.place();
-        let batches = activity.unless_stopped(place.run(execute)).await?;
+        let batches = activity.unless_stopped(self.workers.run(execute)).await?;
         let batches = batches.map(|batches| Gather::new(batches, gathering));
         let stopped = Box::pin(activity.token().clone().cancelled_owned());
         let deadline = Box::pin(sleep_until(deadline));
@@ -176,7 +173,6 @@ impl Engine {
             stopped,
             activity,
             is_all,
-            place,
             _permit: permit,
         })
     }
@@ -459,7 +455,6 @@ pub struct QueryStream {
     activity: Arc<Activity>,
     /// Whether the end of the rows is the end of the activity.
     is_all: bool,
-    place: Place,
     _permit: Permit,
 }
 
@@ -467,11 +462,6 @@ impl QueryStream {
     /// The schema of all batches.
     pub fn schema(&self) -> &SchemaRef {
         self.output.schema()
-    }
-
-    /// The runtime that the query runs on: it is to be polled there.
-    pub fn runtime(&self) -> &Handle {
-        self.place.runtime()
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {

@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
@@ -122,6 +123,11 @@ impl Engine {
     /// Stops the statement that runs under `id`, or keeps it from running later. Says whether it ran.
     pub fn cancel(&self, id: &str) -> bool {
         self.running.cancel(id)
+    }
+
+    /// The runtime that queries run on: a [`QueryStream`](super::QueryStream) is to be polled there.
+    pub fn runtime(&self) -> &Handle {
+        self.workers.handle()
     }
 
     /// The datasets that this engine queries.
