@@ -8,7 +8,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::storage::{end_runtimes, outcome};
 
 /// The stack of a worker. Plans are walked recursively in places that DataFusion does not guard; the
 /// depth limit of SQL is chosen so that this is enough, also without optimisation. Only what is used
@@ -53,34 +54,20 @@ impl Workers {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let task = AbortOnDropHandle::new(self.handle.spawn(work.in_current_span()));
-        match task.await {
-            Ok(result) => result,
-            Err(join) if join.is_panic() => Err(Error::from_panic(join.into_panic().as_ref())),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the server is shutting down")),
-        }
+        outcome(AbortOnDropHandle::new(self.handle.spawn(work.in_current_span())).await)
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
-        // On a thread of its own, since a runtime must not wait for its threads inside of another one.
-        // They are to be joined: glibc up to 2.36 may touch a thread's memory after it is gone when the
-        // thread ends just while it is detached (its bug 19951), and stacks of this size are unmapped at
-        // once. A query that does not end in time is left to the process's end.
-        let ending = std::thread::Builder::new()
-            .name("query-end".to_owned())
-            .spawn(move || runtime.shutdown_timeout(PATIENCE));
-        if let Ok(ending) = ending {
-            let _ = ending.join();
-        }
+        end_runtimes(self.runtime.take(), PATIENCE);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error() {

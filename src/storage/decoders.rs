@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::outcome;
+use crate::error::{Error, Result};
 
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(60);
@@ -46,14 +47,10 @@ impl Decoders {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let ended = || Error::new(ErrorKind::Unavailable, "the server is shutting down");
-        let runtime = self.0.runtime.as_ref().ok_or_else(ended)?;
+        let gone = || Error::internal("the decoding threads are gone before their last user");
+        let runtime = self.0.runtime.as_ref().ok_or_else(gone)?;
         let span = tracing::Span::current();
-        match AbortOnDropHandle::new(runtime.spawn_blocking(move || span.in_scope(work))).await {
-            Ok(result) => result,
-            Err(join) if join.is_panic() => Err(Error::from_panic(join.into_panic().as_ref())),
-            Err(_) => Err(ended()),
-        }
+        outcome(AbortOnDropHandle::new(runtime.spawn_blocking(move || span.in_scope(work))).await)
     }
 }
 
@@ -85,6 +82,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::error::ErrorKind;
 
     fn one() -> Decoders {
         Decoders::new(NonZeroUsize::MIN).unwrap()

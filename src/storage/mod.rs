@@ -48,16 +48,23 @@ pub use types::{
 
 use std::num::NonZeroUsize;
 
-use crate::error::{Error, Result};
+use tokio::task::JoinError;
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// Runs blocking `work` off the runtime's threads. It is not cancelled when the caller is dropped:
 /// what has begun is carried to its end. A panic in it becomes an internal error.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let span = tracing::Span::current();
-    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+    outcome(tokio::task::spawn_blocking(move || span.in_scope(work)).await)
+}
+
+/// What a task that was waited for came to: a panic in it becomes an internal error.
+pub fn outcome<T>(joined: Result<Result<T>, JoinError>) -> Result<T> {
+    match joined {
         Ok(result) => result,
         Err(join) if join.is_panic() => Err(Error::from_panic(join.into_panic().as_ref())),
-        Err(_) => Err(Error::new(crate::error::ErrorKind::Unavailable, "the server is shutting down")),
+        Err(_) => Err(Error::new(ErrorKind::Unavailable, "the server is shutting down")),
     }
 }
 
