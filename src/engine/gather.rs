@@ -75,17 +75,14 @@ impl Gather {
         }
         let wanted = if self.given == 1 { self.gathering.second } else { self.gathering.target };
         while !self.is_over && self.bytes < wanted.max(1) {
+            // Before the batches, which may leave nothing of the task's share in the scheduler for the timer.
+            let is_due = self.due.as_mut().is_some_and(|due| due.as_mut().poll(cx).is_ready());
             match self.batches.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(batch))) => self.push(batch),
                 Poll::Ready(Some(Err(error))) => (self.is_over, self.error) = (true, Some(error)),
                 Poll::Ready(None) => self.is_over = true,
-                Poll::Pending => {
-                    let due = self.due.as_mut().map(|due| due.as_mut().poll(cx));
-                    if due.is_some_and(|due| due.is_ready()) {
-                        break;
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending if is_due => break,
+                Poll::Pending => return Poll::Pending,
             }
         }
         if !self.waiting.is_empty() {

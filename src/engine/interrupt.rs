@@ -1,9 +1,11 @@
 //! Stopping a query inside an operator that does not come back to its caller for long.
 //!
-//! Streams are cancelled by not being polled any more, which helps only where a poll returns. A
-//! nested loop join evaluates its filter on every pair of rows of one input batch and the whole other
-//! side before it returns: minutes or hours. So its filter is wrapped, and fails once the query is
-//! cancelled.
+//! Streams are cancelled by not being polled any more, which helps only where a poll returns. A join gives many batches for
+//! one that it reads, and what is above it (an aggregate, say) asks for all of them in one poll: minutes. So joins take their
+//! part in tokio's cooperative scheduling, as DataFusion's scans do. One with a filter may not even give a batch: it evaluates
+//! its filter on every pair of rows of one input batch and the other side before it returns, which takes hours in a nested
+//! loop. So filters are wrapped, and fail once the query is cancelled. What is left are joins that look for a match without
+//! a filter (`IN`, `EXISTS`) among rows that are all alike: they go through the pairs of 128 batches before they return.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -16,32 +18,67 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
-use datafusion::physical_plan::joins::{NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+    SortMergeJoinExec,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind};
 
 type DfResult<T> = Result<T, DataFusionError>;
 
-/// `plan` with the filters of its nested loop joins made to fail when `token` is cancelled.
+/// `plan` with joins that let others have their turn, and whose filters fail when `token` is cancelled.
 pub(super) fn interruptible(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
-        let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else { return Ok(Transformed::no(plan)) };
-        let Some(filter) = join.filter() else { return Ok(Transformed::no(plan)) };
-        let expression = Interruptible { inner: Arc::clone(filter.expression()), token: token.clone() };
-        let filter = JoinFilter::new(
-            Arc::new(expression),
-            filter.column_indices().to_vec(),
-            Arc::clone(filter.schema()),
-        );
-        let join = NestedLoopJoinExecBuilder::from(join).with_filter(Some(filter)).build()?;
-        Ok(Transformed::yes(Arc::new(join) as Arc<dyn ExecutionPlan>))
+        let join = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            match join.filter() {
+                Some(filter) => {
+                    let filter = Some(filter_until(filter, token));
+                    Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
+                }
+                None => plan,
+            }
+        } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            match join.filter() {
+                Some(filter) => {
+                    let filter = Some(filter_until(filter, token));
+                    HashJoinExecBuilder::from(join).with_filter(filter).build_exec()?
+                }
+                None => plan,
+            }
+        } else if let Some(join) = plan.downcast_ref::<SortMergeJoinExec>() {
+            match join.filter() {
+                Some(filter) => Arc::new(SortMergeJoinExec::try_new(
+                    Arc::clone(join.left()),
+                    Arc::clone(join.right()),
+                    join.on().to_vec(),
+                    Some(filter_until(filter, token)),
+                    join.join_type(),
+                    join.sort_options().to_vec(),
+                    join.null_equality(),
+                )?),
+                None => plan,
+            }
+        } else if plan.is::<CrossJoinExec>() {
+            plan
+        } else {
+            return Ok(Transformed::no(plan));
+        };
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(join)) as Arc<dyn ExecutionPlan>))
     };
     Ok(plan.transform_up(wrap)?.data)
+}
+
+/// A join's filter that fails when `token` is cancelled.
+fn filter_until(filter: &JoinFilter, token: &CancellationToken) -> JoinFilter {
+    let expression = Interruptible { inner: Arc::clone(filter.expression()), token: token.clone() };
+    JoinFilter::new(Arc::new(expression), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
 }
 
 /// An expression that fails once its query is cancelled.
