@@ -88,6 +88,10 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_SPILL_LIMIT", value_name = "SIZE")]
     pub spill_limit: Option<ByteSize>,
 
+    /// Threads of a query that runs alone; several share three times as many [default: the cores]
+    #[arg(long, env = "AIRSTRIP_QUERY_THREADS", value_name = "COUNT")]
+    pub query_threads: Option<usize>,
+
     /// Queries that run at once [default: 16]
     #[arg(long, env = "AIRSTRIP_MAX_QUERIES", value_name = "COUNT")]
     pub max_queries: Option<usize>,
@@ -287,6 +291,7 @@ impl Settings {
             max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
             memory_limit: self.memory_limit.or(weaker.memory_limit),
             spill_limit: self.spill_limit.or(weaker.spill_limit),
+            query_threads: self.query_threads.or(weaker.query_threads),
             max_queries: self.max_queries.or(weaker.max_queries),
             max_queued: self.max_queued.or(weaker.max_queued),
             queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
@@ -319,13 +324,14 @@ impl Settings {
         }
     }
 
-    /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes.
-    pub fn resolve(self, memory: u64) -> Result<Config> {
+    /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes, as are `cores`.
+    pub fn resolve(self, memory: u64, cores: usize) -> Result<Config> {
         let catalog = self.catalog_options(memory)?;
         let engine = EngineOptions {
             memory_bytes: bytes("memory-limit", self.memory_limit, memory / 2)?,
             spill_dir: None,
             spill_bytes: self.spill_limit.unwrap_or(ByteSize::gib(32)).as_u64(),
+            threads: count("query-threads", self.query_threads.unwrap_or(cores), QUERY_THREADS)?,
             admission: AdmissionOptions {
                 running: positive("max-queries", self.max_queries.unwrap_or(16))?,
                 waiting: self.max_queued.unwrap_or(256),
@@ -333,7 +339,7 @@ impl Settings {
             },
             sql: SqlLimits {
                 bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
-                depth: sql_depth(self.max_sql_depth.unwrap_or(256))?,
+                depth: count("max-sql-depth", self.max_sql_depth.unwrap_or(256), SQL_DEPTH)?,
             },
             plans: self.plan_cache.unwrap_or(256),
         };
@@ -414,13 +420,16 @@ fn between(name: &str, value: Option<ByteSize>, default: u32, range: RangeInclus
     })
 }
 
-/// The planner's recursion is bounded by this depth, and its stacks are sized for it.
-fn sql_depth(depth: usize) -> Result<usize> {
-    const MOST: usize = 1000;
-    if (1..=MOST).contains(&depth) {
-        return Ok(depth);
+/// The planner's recursion is bounded by `max-sql-depth`, and its stacks are sized for this.
+const SQL_DEPTH: usize = 1000;
+/// Each query thread reserves a stack's addresses.
+const QUERY_THREADS: usize = 1024;
+
+fn count(name: &str, value: usize, most: usize) -> Result<usize> {
+    if (1..=most).contains(&value) {
+        return Ok(value);
     }
-    Err(Error::invalid(format!("max-sql-depth is a number from 1 to {MOST}, not {depth}")))
+    Err(Error::invalid(format!("{name} is a number from 1 to {most}, not {value}")))
 }
 
 fn positive(name: &str, value: usize) -> Result<usize> {
@@ -446,12 +455,12 @@ mod tests {
         let file =
             Settings::parse("listen = \"127.0.0.1:1\"\nidle-timeout = \"90s\"\nmemory-limit = \"1GiB\"");
         let flags = Settings { listen: Some("127.0.0.1:2".parse().unwrap()), ..Settings::default() };
-        let config = flags.or(file.unwrap()).resolve(8 << 30).unwrap();
+        let config = flags.or(file.unwrap()).resolve(8 << 30, 2).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.server.idle_timeout, Duration::from_secs(90));
         assert_eq!(config.engine.memory_bytes, 1 << 30);
         assert_eq!(config.root, PathBuf::from("datasets"));
-        let config = Settings::default().resolve(8 << 30).unwrap();
+        let config = Settings::default().resolve(8 << 30, 2).unwrap();
         assert_eq!(config.engine.memory_bytes, 4 << 30);
     }
 
@@ -462,6 +471,6 @@ mod tests {
             assert!(error.message().contains("line 1"), "{error}");
         }
         let zero = Settings::parse("max-queries = 0").unwrap();
-        assert!(zero.resolve(1 << 30).is_err());
+        assert!(zero.resolve(1 << 30, 2).is_err());
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn scale(text: &str) -> std::result::Result<f64, String> {
 
 /// Writes the eight tables to `root`, each atomically, as an upload would.
 pub(super) fn demo(scale: f64, root: &Path) -> Result<()> {
-    let options = Settings::default().resolve(1 << 30)?.catalog;
+    let options = Settings::default().resolve(1 << 30, 1)?.catalog;
     let catalog = Arc::new(Catalog::new(Root::open(root, false)?, options)?);
     for (name, batches) in tables(scale) {
         let rows = store(&catalog, name, batches)?;

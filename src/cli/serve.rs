@@ -1,9 +1,11 @@
 //! `airstrip serve`.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -32,7 +34,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         None => settings,
     };
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
-    let config = settings.resolve(usable_memory())?;
+    let config = settings.resolve(usable_memory(), available_parallelism().map_or(1, NonZeroUsize::get))?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

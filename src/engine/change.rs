@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,8 +26,8 @@ use super::gather::Gathering;
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
-use super::query::{Planner, Query, deadline_exceeded};
-use super::running::{Activity, State};
+use super::query::{Planner, Query, QueryStream, deadline_exceeded};
+use super::running::{Activity, State, cancelled};
 use super::session::Engine;
 use super::statement::{check_no_parameters, parse};
 use crate::catalog::{
@@ -34,7 +35,7 @@ use crate::catalog::{
     Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{BatchSink, Operation, Storing, blocking};
+use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
 
 /// Rows on their way into a table: a dataset, or a temporary table of a session.
 pub enum TableSink {
@@ -355,32 +356,33 @@ impl Engine {
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
+        // With the request, and with its time, go the task that stores and, since an operator may be in a computation
+        // that does not return, the query itself.
+        let guard = query.cancel_guard();
         let rows = self.start(query, Arc::clone(activity), permit, deadline, Gathering::NONE).await?;
-        // Dropped with the request, it is aborted: a client that goes away stops the work. What is being
-        // published then is carried to its end.
-        let mut storing = AbortOnDropHandle::new(self.store(rows, sink));
-        let ended = async {
-            let stored = (&mut storing).await;
-            stored.map_err(|join| Error::internal(format!("the task that stores a table ended: {join}")))?
+        let mut storing = AbortOnDropHandle::new(store(rows, sink));
+        let (sink, _rows) = tokio::select! {
+            biased;
+            stored = &mut storing => outcome(stored)?,
+            () = activity.token().cancelled() => return Err(cancelled()),
+            () = sleep_until(deadline) => return Err(deadline_exceeded()),
         };
-        activity.unless_stopped(ended).await
+        // The statement may have more to run.
+        guard.disarm();
+        // From here on nothing stops it, and what was published is never said to have failed.
+        blocking(move || sink.finish()).await
     }
+}
 
-    /// Stores the rows of a query on the engine's threads.
-    fn store(
-        &self,
-        mut rows: super::query::QueryStream,
-        sink: TableSink,
-    ) -> tokio::task::JoinHandle<Result<u64>> {
-        self.runtime().spawn(async move {
-            let mut storing = Storing::new(sink);
-            while let Some(batch) = rows.next().await.transpose()? {
-                storing = storing.write(batch).await?;
-            }
-            let sink = storing.finish().await?;
-            blocking(move || sink.finish()).await
-        })
-    }
+/// Stores the rows of a query on the threads that it runs on. The query keeps its place until its rows are dropped.
+fn store(mut rows: QueryStream, sink: TableSink) -> JoinHandle<Result<(TableSink, QueryStream)>> {
+    rows.runtime().clone().spawn(async move {
+        let mut storing = Storing::new(sink);
+        while let Some(batch) = rows.next().await.transpose()? {
+            storing = storing.write(batch).await?;
+        }
+        Ok((storing.finish().await?, rows))
+    })
 }
 
 /// A statement that changes rows, and what it takes to run it.

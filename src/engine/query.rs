@@ -19,6 +19,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
@@ -39,6 +40,7 @@ use super::session::Engine;
 use super::sort_key::rows_of_runs;
 use super::source::{Source, substrait};
 use super::statement::{StatementKind, kind, parameters, parse};
+use super::workers::Lane;
 use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -158,7 +160,9 @@ impl Engine {
         let task = Arc::clone(&context);
         // Operators start tasks as soon as they are executed: on the workers, not here.
         let execute = async move { Ok(first.map(|plan| execute_stream(plan, task)).transpose()?) };
-        let batches = activity.unless_stopped(self.workers.run(execute)).await?;
+        let lane = self.workers.lane();
+        let begun = timeout_at(deadline, activity.unless_stopped(lane.run(execute))).await;
+        let batches = begun.map_err(|_| deadline_exceeded())??;
         let batches = batches.map(|batches| Gather::new(batches, gathering));
         let stopped = Box::pin(activity.token().clone().cancelled_owned());
         let deadline = Box::pin(sleep_until(deadline));
@@ -173,6 +177,7 @@ impl Engine {
             stopped,
             activity,
             is_all,
+            lane,
             _permit: permit,
         })
     }
@@ -455,6 +460,7 @@ pub struct QueryStream {
     activity: Arc<Activity>,
     /// Whether the end of the rows is the end of the activity.
     is_all: bool,
+    lane: Lane,
     _permit: Permit,
 }
 
@@ -462,6 +468,11 @@ impl QueryStream {
     /// The schema of all batches.
     pub fn schema(&self) -> &SchemaRef {
         self.output.schema()
+    }
+
+    /// The runtime that the query runs on: it is to be polled there.
+    pub fn runtime(&self) -> &Handle {
+        self.lane.runtime()
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {

@@ -15,7 +15,6 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
@@ -63,6 +62,8 @@ pub struct EngineOptions {
     pub spill_dir: Option<PathBuf>,
     /// Bytes that may be spilled at once.
     pub spill_bytes: u64,
+    /// Threads of a query that runs alone.
+    pub threads: usize,
     /// How many queries run and wait.
     pub admission: AdmissionOptions,
     /// How long and deep a statement may be.
@@ -100,7 +101,8 @@ impl Engine {
         bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);
         let planning = Semaphore::new(PLANNED_AT_ONCE);
-        let (sql, workers, running) = (options.sql, Workers::start()?, Arc::new(Running::new()));
+        let (sql, workers, running) =
+            (options.sql, Workers::start(options.threads)?, Arc::new(Running::new()));
         let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
         let plans = Arc::new(PlanCache::new(options.plans));
@@ -123,11 +125,6 @@ impl Engine {
     /// Stops the statement that runs under `id`, or keeps it from running later. Says whether it ran.
     pub fn cancel(&self, id: &str) -> bool {
         self.running.cancel(id)
-    }
-
-    /// The runtime that queries run on: a [`QueryStream`](super::QueryStream) is to be polled there.
-    pub fn runtime(&self) -> &Handle {
-        self.workers.handle()
     }
 
     /// The datasets that this engine queries.

@@ -94,7 +94,7 @@ impl Handler {
             }
             let gathering = client.framing.size.gathering();
             let stream = self.engine.run(planned, Arc::clone(&activity), permit, deadline, gathering).await?;
-            let work = Work::query(self.engine.runtime().clone(), deadline, guard, stopped);
+            let work = Work::query(stream.runtime().clone(), deadline, guard, stopped);
             Ok((query_chunks(stream, client.framing)?.boxed(), work))
         };
         let (chunks, work) = started.await.inspect_err(|error| activity.end(Some(error)))?;

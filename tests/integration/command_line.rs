@@ -35,6 +35,7 @@ fn wrong_settings_end_with_code_2_and_say_why() {
     for (args, part) in [
         (vec!["--listen", "nowhere"], "nowhere"),
         (vec!["--max-queries", "0"], "max-queries"),
+        (vec!["--query-threads", "1025"], "query-threads"),
         (vec!["--config", file.to_str().unwrap()], "listn"),
         (vec!["--config", "/does/not/exist"], "/does/not/exist"),
         (vec!["--register-from", "/does/not/exist"], "/does/not/exist"),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
 use tonic::{Code, Request};
 
@@ -13,6 +14,13 @@ use crate::harness::{PATIENCE, Server, batch, count, cpu_ticks, eventually, numb
 const ENDLESS: &str = "select a.value from range(100000000) a, range(100000000) b";
 /// Runs for hours inside of one join, and gives none.
 const STUCK: &str = "select count(*) from range(10000000) a, range(10000000) b where a.value + b.value = -1";
+
+/// The same where a batch of one side has many rows of the other.
+const STUCK_IN_A_FILTER: &str = "select count(*) from range(100000) a join range(100000) b \
+                                 on a.value % 3 = b.value % 5 where a.value + b.value = -1";
+/// Runs for minutes in an aggregate that asks one join for rows, and gives none.
+const ABSORBED: &str = "select sum(a.value * b.value % 7) from range(100000) a join range(100000) b \
+                        on a.value % 3 = b.value % 5";
 
 /// Asserts that the server comes to rest within about a second.
 async fn assert_rests(server: &Server) {
@@ -62,7 +70,7 @@ async fn a_join_that_never_returns_is_stopped_too() {
 async fn deadlines_of_the_client_and_of_the_server_hold() {
     let server = Server::with_args(&["--query-timeout", "1s"]);
     let mut client = FlightServiceClient::new(server.channel().await);
-    for sql in [ENDLESS, STUCK] {
+    for sql in [ENDLESS, STUCK, STUCK_IN_A_FILTER, ABSORBED] {
         for own in [Some(Duration::from_millis(500)), None] {
             let mut request = Request::new(Ticket::new(sql));
             if let Some(own) = own {
@@ -83,6 +91,35 @@ async fn deadlines_of_the_client_and_of_the_server_hold() {
         }
     }
     assert_rests(&server).await;
+}
+
+#[tokio::test]
+async fn a_change_that_never_returns_is_stopped_by_its_deadline_and_with_its_client() {
+    let (impatient, patient) = (Server::with_args(&["--query-timeout", "1s"]), Server::start());
+    let merge = "set datafusion.optimizer.prefer_hash_join = false";
+    let hash = "set datafusion.optimizer.prefer_hash_join = true";
+    for (join, query) in [
+        (hash, STUCK),
+        (hash, STUCK_IN_A_FILTER),
+        (merge, STUCK_IN_A_FILTER),
+        (hash, ABSORBED),
+        (merge, ABSORBED),
+    ] {
+        let change = format!("create table slow as {query}");
+        let mut client = FlightSqlServiceClient::new(impatient.channel().await);
+        client.execute_update(join.to_owned(), None).await.unwrap();
+        let failed = tokio::time::timeout(PATIENCE, client.execute_update(change.clone(), None)).await;
+        assert!(failed.unwrap().unwrap_err().to_string().contains("query-timeout"), "{query}");
+        assert_rests(&impatient).await;
+
+        let mut client = FlightSqlServiceClient::new(patient.channel().await);
+        client.execute_update(join.to_owned(), None).await.unwrap();
+        let before = cpu_ticks(patient.pid());
+        let work = tokio::spawn(async move { client.execute_update(change, None).await });
+        eventually(PATIENCE, || cpu_ticks(patient.pid()) > before + 50).await;
+        work.abort();
+        assert_rests(&patient).await;
+    }
 }
 
 #[tokio::test]
