@@ -210,6 +210,19 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_KEEPALIVE", value_name = "TIME")]
     pub keepalive: Option<Period>,
 
+    /// Take memory in pages of 2 MiB, where the system has them: some queries are a tenth faster, with a fifth more
+    /// memory [default: false]
+    #[arg(
+        long,
+        env = "AIRSTRIP_HUGE_PAGES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub huge_pages: Option<bool>,
+
     /// How the log on standard error looks [default: text]
     #[arg(long, env = "AIRSTRIP_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -260,6 +273,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether to serve without writing.
     pub read_only: bool,
+    /// Whether to take memory in pages of 2 MiB.
+    pub huge_pages: bool,
     /// The catalog's part.
     pub catalog: CatalogOptions,
     /// The engine's part; where to spill is the root's business.
@@ -319,6 +334,7 @@ impl Settings {
             connection_window: self.connection_window.or(weaker.connection_window),
             http_frame: self.http_frame.or(weaker.http_frame),
             keepalive: self.keepalive.or(weaker.keepalive),
+            huge_pages: self.huge_pages.or(weaker.huge_pages),
             log_format: self.log_format.or(weaker.log_format),
             log: self.log.or(weaker.log),
         }
@@ -381,6 +397,7 @@ impl Settings {
             root: self.root.unwrap_or_else(|| PathBuf::from("datasets")),
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
             read_only: self.read_only.unwrap_or(false),
+            huge_pages: self.huge_pages.unwrap_or(false),
             catalog,
             engine,
             server,

@@ -27,6 +27,23 @@ async fn the_startup_line_says_what_is_served_and_where() {
     assert_eq!(again.line, expected);
 }
 
+#[tokio::test]
+async fn memory_comes_in_small_pages_unless_told_otherwise() {
+    let allowed = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+        line.is_some_and(|allowed| allowed.trim() == "1")
+    };
+    if !allowed(std::process::id()) {
+        eprintln!(
+            "not checked: this system has no transparent huge pages, or has them turned off for this process"
+        );
+        return;
+    }
+    assert!(!allowed(Server::start().pid()));
+    assert!(allowed(Server::with_args(&["--huge-pages"]).pid()));
+}
+
 #[test]
 fn wrong_settings_end_with_code_2_and_say_why() {
     let dir = tempfile::tempdir().unwrap();
