@@ -20,7 +20,7 @@ BATCH_ROWS = 65_536
 def serve(pipe) -> None:
     """Answer (operation, arguments) with a dict of figures, or a str that says what failed, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends this process, in its own order.
-    operations = {"list": list_datasets, "get": get, "sql": sql, "each": each, "put": put, "ingest": ingest}
+    operations = {"list": list_datasets, "get": get, "first": first, "sql": sql, "each": each, "put": put, "ingest": ingest}
     while True:
         try:
             operation, arguments = pipe.recv()
@@ -61,6 +61,22 @@ def get(uri: str, name: str, stall: float = 0) -> dict:
     return drain(client, [endpoint.ticket for endpoint in info.endpoints], start, stall)
 
 
+def first(uri: str, name: str) -> dict:
+    """The beginning of such a download: its first batch, behind which it is cancelled."""
+    client = connect(uri)
+    start = time.perf_counter()
+    info = client.get_flight_info(fl.FlightDescriptor.for_path(name))
+    reader = client.do_get(info.endpoints[0].ticket)
+    rows = reader.read_chunk().data.num_rows
+    wall = time.perf_counter() - start
+    reader.cancel()
+    try:
+        while True:  # What is on its way is no load on the next one.
+            reader.read_chunk()
+    except (StopIteration, fl.FlightCancelledError):
+        return {"wall": wall, "rows": rows}
+
+
 def sql(uri: str, query: str) -> dict:
     client = connect(uri)
     return drain(client, [fl.Ticket(query)], time.perf_counter())
@@ -87,12 +103,12 @@ def drain(client, tickets, start: float, stall: float = 0) -> dict:
     return {"wall": time.perf_counter() - start, "first": first, "rows": rows}
 
 
-def put(uri: str, name: str, source: str, at_least: int = 0, mode: str = "") -> dict:
-    """Upload the file's batches once, or over and over until `at_least` bytes were sent; then see that they landed."""
+def put(uri: str, name: str, source: str, at_least: int = 0, times: int = 1, mode: str = "") -> dict:
+    """Upload the file's batches so many times, or over and over until `at_least` bytes were sent; see that they landed."""
     client, descriptor = connect(uri), fl.FlightDescriptor.for_path(name)
     options = fl.FlightCallOptions(headers=[(b"x-airstrip-mode", mode.encode())] if mode else [])
     before = stored_rows(client, descriptor) if mode == "append" else 0
-    target = at_least or sum(size for _, size in batches(source))
+    target = at_least or times * sum(size for _, size in batches(source))
     rows = sent = 0
     start = time.perf_counter()
     writer, answers = client.do_put(descriptor, batches(source)[0][0].schema, options)

@@ -30,6 +30,8 @@ UPLOADED = "uploaded.parquet"
 # Airstrip then decodes everything anew.
 NO_CACHE = ("--frame-cache", "0", "--column-cache", "0")
 COMMITS = 1000  # so many, of so many rows each
+PAUSE = 0.1
+BEGINNINGS = 10  # for each run: they take milliseconds, of which most are luck
 CPU_STEP = 0.01  # of /proc/PID/stat
 
 # What the ratios have to be at least, at scale 1.
@@ -167,6 +169,11 @@ def download(side: Side) -> Sample:
 def upload(side: Side, source: Path, **arguments) -> Sample:
     os.sync()  # An upload that is made durable must not wait for what the other side left to the kernel.
     return side.run("put", name=UPLOADED, source=str(source), **arguments)
+
+
+def beginning(side: Side) -> Sample:
+    time.sleep(PAUSE)  # What the side before has begun and its client has cancelled must be over.
+    return side.run("first", name=UPLOADED)
 
 
 def download_case(bench: Bench) -> Case:
@@ -345,18 +352,31 @@ def growth(bench: Bench) -> Iterator[str]:
     scales = sorted(bench.scales)
     sources = [provision.tpch(bench.work, scale) / LINEITEM for scale in scales]
 
-    def rounds(files, action) -> list[list[Sample]]:
+    def rounds(files, action, runs: int = bench.runs) -> list[list[Sample]]:
         with ExitStack() as stack:
             sides = [stack.enter_context(bench.side("airstrip", at, NO_CACHE)) for at in files]
-            turns = [[action(*each) for each in zip(sides, sources)] for _ in range(bench.runs + 1)]
+            turns = [[action(*each) for each in zip(sides, sources)] for _ in range(runs + 1)]
         return list(zip(*turns[1:]))
 
     down = rounds([[source] for source in sources], lambda side, _: download(side))
     yield from growing("download", scales, down)
-    firsts = [[replace(s, wall=s.first) for s in samples] for samples in down]
-    yield from growing("download: first batch", scales, firsts, per_row=False)
+    yield from growing("download: first batch", scales, beginnings(bench, sources[0]), per_row=False)
     up = rounds([[] for _ in sources], upload)
     yield from growing("upload", scales, up)
+
+
+def beginnings(bench: Bench, source: Path) -> list[list[Sample]]:
+    """First batches by scale: `source`, the table of the smallest, stored as often as it is in each.
+
+    Larger tables have larger keys, so that their first row group takes longer to read, however few are behind it.
+    """
+    scales = sorted(bench.scales)
+    with ExitStack() as stack:
+        sides = [stack.enter_context(bench.side("airstrip", (), NO_CACHE)) for _ in scales]
+        for side, scale in zip(sides, scales):
+            upload(side, source, times=round(scale / scales[0]))
+        turns = [[beginning(side) for side in sides] for _ in range(BEGINNINGS * bench.runs + 1)]
+    return list(zip(*turns[1:]))
 
 
 def growing(name: str, scales: list[float], samples: list[list[Sample]], per_row: bool = True) -> Iterator[str]:
