@@ -52,7 +52,7 @@ fn lineitem() -> Result<Vec<RecordBatch>> {
 
 /// The settings of a server that stores with `codec`.
 fn options(codec: Codec) -> Result<CatalogOptions> {
-    let defaults = Settings::default().resolve(MEMORY)?.catalog;
+    let defaults = Settings::default().resolve(MEMORY, 1)?.catalog;
     Ok(CatalogOptions { staging: StagingOptions { codec, ..defaults.staging }, ..defaults })
 }
 

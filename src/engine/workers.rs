@@ -139,7 +139,7 @@ mod tests {
     use std::task::Poll;
     use std::thread;
 
-    use tokio::time::timeout;
+    use tokio::time::{sleep, timeout};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -194,6 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "what a query computes holds its thread")]
     async fn what_comes_from_outside_is_seen_between_the_polls_of_a_query() {
         let workers = Workers::start(2).unwrap();
         let lane = workers.lane();
@@ -213,7 +214,7 @@ mod tests {
             .collect();
         let mut waited = Vec::new();
         for _ in 0..20 {
-            thread::sleep(Duration::from_millis(5));
+            sleep(Duration::from_millis(5)).await;
             let (before, after) = (polls.load(Ordering::Relaxed), Arc::clone(&polls));
             let seen = lane.runtime().spawn(async move { after.load(Ordering::Relaxed) });
             waited.push(seen.await.unwrap().saturating_sub(before));
