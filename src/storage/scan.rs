@@ -82,7 +82,7 @@ pub fn slices(footer: &Footer, projection: &Projection, target: u64) -> Vec<RowG
         let whole = RowGroupSlice { is_divisible, ..masked_slice(footer, projection, &mask, row_group) };
         let (rows, bytes) = (whole.rows.len(), whole.bytes);
         // What is a little larger stays whole.
-        let pieces = if is_divisible { bytes.div_ceil((target / 4 * 5).max(1)) } else { 1 };
+        let pieces = if is_divisible { bytes.div_ceil(target.saturating_add(target / 4).max(1)) } else { 1 };
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).clamp(1, rows.max(1));
         let length = rows.div_ceil(pieces);
         let share = bytes / pieces as u64;
