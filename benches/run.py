@@ -352,10 +352,10 @@ def growth(bench: Bench) -> Iterator[str]:
     scales = sorted(bench.scales)
     sources = [provision.tpch(bench.work, scale) / LINEITEM for scale in scales]
 
-    def rounds(files, action, runs: int = bench.runs) -> list[list[Sample]]:
+    def rounds(files, action) -> list[list[Sample]]:
         with ExitStack() as stack:
             sides = [stack.enter_context(bench.side("airstrip", at, NO_CACHE)) for at in files]
-            turns = [[action(*each) for each in zip(sides, sources)] for _ in range(runs + 1)]
+            turns = [[action(*each) for each in zip(sides, sources)] for _ in range(bench.runs + 1)]
         return list(zip(*turns[1:]))
 
     down = rounds([[source] for source in sources], lambda side, _: download(side))

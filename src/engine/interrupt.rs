@@ -26,7 +26,7 @@ use datafusion::physical_plan::joins::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, ErrorKind};
+use super::running::cancelled;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
@@ -35,36 +35,22 @@ pub(super) fn interruptible(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let until = |filter: &JoinFilter| filter_until(filter, token);
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
-        let join = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-            match join.filter() {
-                Some(filter) => {
-                    let filter = Some(filter_until(filter, token));
-                    Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
-                }
-                None => plan,
-            }
+        let join: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(join.filter().map(until)).build()?)
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            match join.filter() {
-                Some(filter) => {
-                    let filter = Some(filter_until(filter, token));
-                    HashJoinExecBuilder::from(join).with_filter(filter).build_exec()?
-                }
-                None => plan,
-            }
+            HashJoinExecBuilder::from(join).with_filter(join.filter().map(until)).build_exec()?
         } else if let Some(join) = plan.downcast_ref::<SortMergeJoinExec>() {
-            match join.filter() {
-                Some(filter) => Arc::new(SortMergeJoinExec::try_new(
-                    Arc::clone(join.left()),
-                    Arc::clone(join.right()),
-                    join.on().to_vec(),
-                    Some(filter_until(filter, token)),
-                    join.join_type(),
-                    join.sort_options().to_vec(),
-                    join.null_equality(),
-                )?),
-                None => plan,
-            }
+            Arc::new(SortMergeJoinExec::try_new(
+                Arc::clone(join.left()),
+                Arc::clone(join.right()),
+                join.on().to_vec(),
+                join.filter().as_ref().map(until),
+                join.join_type(),
+                join.sort_options().to_vec(),
+                join.null_equality(),
+            )?)
         } else if plan.is::<CrossJoinExec>() {
             plan
         } else {
@@ -91,8 +77,7 @@ struct Interruptible {
 impl PhysicalExpr for Interruptible {
     fn evaluate(&self, batch: &RecordBatch) -> DfResult<ColumnarValue> {
         if self.token.is_cancelled() {
-            let error = Error::new(ErrorKind::Cancelled, "the query was cancelled");
-            return Err(DataFusionError::External(Box::new(error)));
+            return Err(DataFusionError::External(Box::new(cancelled())));
         }
         self.inner.evaluate(batch)
     }
