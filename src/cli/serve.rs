@@ -1,11 +1,9 @@
 //! `airstrip serve`.
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -20,7 +18,7 @@ use crate::config::{Config, Settings};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::Server;
-use crate::storage::{Root, blocking};
+use crate::storage::{Root, blocking, cores};
 
 /// What is logged: of the Delta library only what is wrong, since it tells of every look at a log.
 const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
@@ -35,7 +33,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         None => settings,
     };
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
-    let config = settings.resolve(usable_memory(), available_parallelism().map_or(1, NonZeroUsize::get))?;
+    let config = settings.resolve(usable_memory(), cores().get())?;
     raise_file_limit();
     if !config.huge_pages {
         keep_pages_small();

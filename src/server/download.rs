@@ -15,7 +15,7 @@ use super::frame_cache::{FrameCache, Lease, Made, PieceKey};
 use super::frames::{Chunk, FrameEncoder, Framing, opening};
 use crate::catalog::{Piece, PieceScan, RawScan};
 use crate::error::{Error, Result};
-use crate::storage::Decoders;
+use crate::storage::{Decoders, cores};
 
 /// What a piece aims at, in bytes of Arrow data: a row group, most often; less where so many downloads run
 /// that their pieces would take more memory than all together may.
@@ -47,7 +47,7 @@ pub(super) struct Downloads {
 
 impl Downloads {
     pub(super) fn new(options: DownloadOptions) -> Result<Self> {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let cores = cores();
         Ok(Self {
             decoders: Decoders::new(cores)?,
             cores,

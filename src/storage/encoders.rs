@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
@@ -41,7 +40,7 @@ impl fmt::Debug for Shared {
 
 impl Encoders {
     pub(super) fn new() -> Self {
-        let most_threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let most_threads = super::cores().get();
         Self(Arc::new(Shared { queue: Mutex::default(), filled: Condvar::new(), most_threads }))
     }
 

@@ -68,6 +68,11 @@ pub fn outcome<T>(joined: Result<Result<T>, JoinError>) -> Result<T> {
     }
 }
 
+/// How many threads compute at once here: the cores that the process may use. To find out, the system reads files.
+pub fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Fewer items than these are not worth a thread.
 const MIN_CHUNK: usize = 16;
 
@@ -77,7 +82,7 @@ pub fn parallel_map<I: Sync, O: Send>(items: &[I], work: impl Fn(&I) -> O + Sync
         // Before the look at the number of cores, which reads files.
         return items.iter().map(work).collect();
     }
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = cores().get();
     let chunk = items.len().div_ceil(threads).max(MIN_CHUNK);
     std::thread::scope(|scope| {
         let work = &work;
