@@ -414,8 +414,8 @@ SETS = {"table": [name for name in GROUPS if name != "list"], "all": list(GROUPS
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("group", nargs="?", default="all", choices=[*GROUPS, *SETS])
-    binary = HERE.parent / "target/release/airstrip"
-    parser.add_argument("--bin", type=Path, default=binary, help="the server to measure (default: the release build)")
+    binary = HERE.parent / "target/dist/airstrip"
+    parser.add_argument("--bin", type=Path, default=binary, help="the server to measure (default: the dist build)")
     parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor (default 1)")
     scales = "scale factors that growth compares (default 0.1 and 1)"
     parser.add_argument("--scales", type=float, nargs="+", default=[0.1, 1], help=scales)
@@ -425,7 +425,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=cache, help=f"keeps packages and data (default {cache})")
     args = parser.parse_args()
     if not os.access(args.bin, os.X_OK):
-        parser.error(f"{args.bin} is not there: build it with `cargo build --release`, or name another with --bin")
+        parser.error(f"{args.bin} is not there: build it with `cargo build --profile dist`, or name another with --bin")
     return args
 
 

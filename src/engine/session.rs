@@ -20,7 +20,9 @@ use tokio::sync::Semaphore;
 use super::admission::{Admission, AdmissionOptions};
 use super::bounded::bound_functions;
 use super::environment::Environment;
+use super::functions::replace_functions;
 use super::limits::SqlLimits;
+use super::optimizer::{add_rules, switch_off};
 use super::plan_cache::PlanCache;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
@@ -92,12 +94,13 @@ impl Engine {
     /// An engine over `catalog`.
     pub fn new(catalog: Arc<Catalog>, options: &EngineOptions) -> Result<Self> {
         let runtime = Arc::new(runtime(options)?);
-        let mut base = SessionStateBuilder::new()
+        let builder = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(OneSortKey))
-            .build();
+            .with_physical_optimizer_rule(Arc::new(OneSortKey));
+        let mut base = add_rules(builder).build();
+        replace_functions(&mut base)?;
         bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);
         let planning = Semaphore::new(PLANNED_AT_ONCE);
@@ -192,6 +195,7 @@ fn config() -> SessionConfig {
     options.execution.parquet.schema_force_view_types = false;
     // What `SHOW time_zone` says, so that `TIMESTAMP WITH TIME ZONE` and `now()` have a zone.
     options.execution.time_zone = Some(DEFAULT_TIME_ZONE.to_owned());
+    switch_off(&mut config);
     config
 }
 

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::limits::{SqlLimits, check_relations, tokenize};
 use super::parameters::Bound;
 use super::session::Engine;
+use super::sql::correct;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a statement does, as far as its kind tells.
@@ -40,7 +41,7 @@ pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
         DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(limits.depth);
     let parsed = parser.build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| located(error.into(), sql))?;
-    let Some(statement) = statements.pop_front() else {
+    let Some(mut statement) = statements.pop_front() else {
         return Err(Error::invalid("the SQL holds no statement"));
     };
     if !statements.is_empty() {
@@ -49,10 +50,20 @@ pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
             statements.len() + 1
         )));
     }
-    if let Statement::Statement(statement) = &statement {
-        check_relations(statement)?;
-    }
+    correct_within(&mut statement)?;
     Ok(statement)
+}
+
+/// Checks and corrects the SQL of a statement, also inside of EXPLAIN.
+fn correct_within(statement: &mut Statement) -> Result<()> {
+    match statement {
+        Statement::Statement(statement) => {
+            check_relations(statement)?;
+            correct(statement)
+        }
+        Statement::Explain(explain) => correct_within(&mut explain.statement),
+        _ => Ok(()),
+    }
 }
 
 /// DataFusion binds only parameters that have a number or a name.
