@@ -1,7 +1,9 @@
 //! Other people's clients, in environments that the test makes itself.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::harness::Server;
 
@@ -21,9 +23,12 @@ fn succeeds(command: &mut Command) -> bool {
 
 /// Runs a suite's command, whose output is the test's.
 fn run(suite: &str, command: &mut Command) {
+    let started = Instant::now();
     let status =
         command.current_dir(folder(suite)).env("AIRSTRIP_BIN", env!("CARGO_BIN_EXE_airstrip")).status();
     let status = status.unwrap();
+    // Not by a macro, whose text is shown for failures alone.
+    let _ = writeln!(std::io::stderr(), "{suite}: {:.1} minutes", started.elapsed().as_secs_f64() / 60.0);
     assert!(status.success(), "the suite {suite} failed: its output is above");
 }
 
@@ -127,6 +132,12 @@ fn python_over_flight_sql_works() {
 #[test]
 fn delta_works() {
     pytest("delta");
+}
+
+/// Random queries and statements, answered as DuckDB answers them.
+#[test]
+fn differential_works() {
+    pytest("differential");
 }
 
 /// The command line client of arrow-flight, built from its crate.

@@ -1,0 +1,33 @@
+"""Where Airstrip and DuckDB differ on purpose: everything else is a fault.
+
+Each entry has its reason, and is as narrow as it can be told.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Callable
+
+BIGINT = range(-(2**63), 2**63)
+
+
+@dataclass
+class Difference:
+    reason: str
+    # Whether it explains: the query, our error (or None), DuckDB's rows (or None where it failed).
+    explains: Callable[[object, str | None, list | None], bool]
+
+
+def _beyond_bigint(_, error, rows):
+    """A sum of BIGINT is a HUGEINT there."""
+    numbers = [value for row in rows or [] for value in row if isinstance(value, int | Decimal)]
+    return error is not None and "overflow" in error.lower() and any(int(number) not in BIGINT for number in numbers)
+
+
+DIFFERENCES = [
+    Difference("the sum of BIGINT is BIGINT as in its inputs, so one beyond it is an error; DuckDB's is HUGEINT", _beyond_bigint),
+]
+
+
+def explanation(query, error, rows):
+    """The reason of a known difference, if this is one."""
+    return next((known.reason for known in DIFFERENCES if known.explains(query, error, rows)), None)

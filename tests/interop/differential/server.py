@@ -1,0 +1,90 @@
+"""Two servers on one root: one as it is started, and one that reads each file anew and plans each query anew."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+
+import adbc_driver_flightsql.dbapi as dbapi
+import pyarrow as pa
+from pyarrow import flight
+
+SECONDS = 120
+UNCACHED = ["--read-only", "--column-cache", "0", "--plan-cache", "0", "--frame-cache", "0"]
+
+
+def _die_with_parent():
+    """PR_SET_PDEATHSIG: no server outlives a run that was killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Process:
+    """A running `airstrip serve ROOT`, and a client of it."""
+
+    def __init__(self, binary, root, *args):
+        self._process = subprocess.Popen(
+            [binary, "serve", str(root), "--listen", "127.0.0.1:0", "--log", "warn", *args],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("AIRSTRIP_")},
+            preexec_fn=_die_with_parent,
+        )
+        line = self._process.stdout.readline()
+        found = re.search(r"grpc://\S+", line)
+        if found is None:
+            raise RuntimeError(f"the server did not start: {line!r}")
+        self.uri = found[0]
+        self.client = flight.connect(self.uri)
+
+    def rows(self, sql):
+        """The rows of a query, as a ticket gives them."""
+        table = self.client.do_get(flight.Ticket(sql), flight.FlightCallOptions(timeout=SECONDS)).read_all()
+        columns = [column.to_pylist() for column in table.columns]
+        return list(zip(*columns, strict=True))
+
+    def stop(self):
+        self.client.close()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(SECONDS)
+
+
+class Airstrip:
+    """What the runs talk to."""
+
+    def __init__(self, binary, root):
+        self.root = root
+        self._asked = 0
+        self._first = Process(binary, root)
+        self._uncached = Process(binary, root, *UNCACHED)
+        self._changes = dbapi.connect(self._first.uri, autocommit=True)
+
+    def put(self, name, table):
+        descriptor = flight.FlightDescriptor.for_path(name)
+        writer, reader = self._first.client.do_put(descriptor, table.schema)
+        with writer:
+            writer.write_table(table)
+            writer.done_writing()
+            while reader.read() is not None:
+                pass
+
+    def answers(self, sql):
+        """The rows of a query: with caches that take it in, with those that have it, and without any."""
+        yield "as it is", lambda: self._first.rows(sql)
+        self._asked += 1
+        if self._asked % 2:
+            yield "without caches", lambda: self._uncached.rows(sql)
+        else:
+            yield "a second time", lambda: self._first.rows(sql)
+
+    def change(self, sql):
+        """The rows that a statement says it changed."""
+        with self._changes.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.rowcount
+
+    def stop(self):
+        self._changes.close()
+        self._first.stop()
+        self._uncached.stop()
