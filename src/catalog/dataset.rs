@@ -12,6 +12,7 @@ use datafusion::common::ScalarValue;
 use sha2::{Digest, Sha256};
 
 use super::name::DatasetRef;
+use super::shared_keys::share_keys;
 use crate::error::{Error, Result};
 use crate::storage::{DeletedRows, FileStat, Footer, HeldFile, ipc_schema};
 
@@ -119,7 +120,8 @@ pub struct Dataset {
     pub reference: DatasetRef,
     /// What it is made of.
     pub kind: Kind,
-    /// All columns. Those of folders come last; a Delta table has an order of its own.
+    /// All columns. Those of folders come last, but for those that are in the files too; a Delta table has an order of
+    /// its own.
     pub schema: SchemaRef,
     /// The columns of the files, then the partition columns: the order in which they are read.
     pub(super) physical: SchemaRef,
@@ -141,27 +143,27 @@ impl Dataset {
         reference: DatasetRef,
         (kind, base): (Kind, &Path),
         declared: Option<SchemaRef>,
-        partition_fields: Vec<FieldRef>,
-        parts: Vec<PartFile>,
+        mut partition_fields: Vec<FieldRef>,
+        mut parts: Vec<PartFile>,
     ) -> Result<Self> {
-        let file_schema = match declared {
+        let mut file_schema = match declared {
             Some(declared) => check_declared(&declared, &parts)?,
             None => merge(&reference, &parts)?,
         };
-        let clash = partition_fields.iter().find(|field| file_schema.index_of(field.name()).is_ok());
-        if let Some(field) = clash {
-            return Err(Error::precondition(format!(
-                "dataset {reference} has column {:?} both in its files and in its folders' names",
-                field.name()
-            )));
+        let shared = share_keys(&reference, base, &file_schema, &partition_fields, &mut parts)?;
+        let mut in_order = None;
+        if let Some(shared) = shared {
+            (file_schema, partition_fields) = (shared.file_schema, shared.partition_fields);
+            in_order = Some(shared.schema);
         }
         let fields: Vec<FieldRef> = file_schema.fields().iter().chain(&partition_fields).cloned().collect();
-        let schema = if partition_fields.is_empty() {
+        let physical = if partition_fields.is_empty() {
             Arc::clone(&file_schema)
         } else {
             Arc::new(Schema::new_with_metadata(fields, file_schema.metadata().clone()))
         };
-        let (base, physical) = (base.to_owned(), Arc::clone(&schema));
+        let in_order = in_order.filter(|schema| schema.fields() != physical.fields());
+        let (base, schema) = (base.to_owned(), in_order.unwrap_or_else(|| Arc::clone(&physical)));
         Ok(Self {
             reference,
             kind,

@@ -1,11 +1,14 @@
-//! Hive partitions: `key=value` folders that become columns.
+//! Hive partitions: `key=value` folders that become columns. Both are percent-encoded as in a URL.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::ScalarValue;
 use percent_encoding::percent_decode_str;
 
+use super::provider::DfResult;
 use crate::error::{Error, Result};
 use crate::storage::Part;
 
@@ -21,18 +24,28 @@ pub(super) struct Partitions {
 }
 
 /// Reads the partition columns off the folders of `parts`. Each column has the first type that all
-/// its values have: Int64, Date32 (ISO dates), else Utf8. `declared` fixes columns and types instead.
-pub(super) fn partitions_of(parts: &[Part], declared: Option<&[FieldRef]>) -> Result<Partitions> {
-    let rows: Vec<Vec<(&str, Option<String>)>> =
-        parts.iter().map(|part| part.folders.iter().filter_map(|folder| split(folder)).collect()).collect();
+/// its values have: Int64, Date32 (ISO dates), else Utf8. `declared` fixes columns and types instead; folders may
+/// have further keys then, if they are columns of the files (`in_files`).
+pub(super) fn partitions_of(
+    parts: &[Part],
+    declared: Option<&[FieldRef]>,
+    in_files: Option<&Schema>,
+) -> Result<Partitions> {
+    let is_asked = |key: &str| {
+        let is_declared = |fields: &[FieldRef]| fields.iter().any(|field| field.name() == key);
+        declared.is_none_or(is_declared) || in_files.is_none_or(|columns| columns.index_of(key).is_err())
+    };
+    let keys_of = |part: &Part| -> Vec<(String, Option<String>)> {
+        let found = part.folders.iter().filter_map(|folder| split(folder));
+        found.filter(|(key, _)| is_asked(key)).map(|(key, value)| (key.into_owned(), value)).collect()
+    };
+    let rows: Vec<Vec<(String, Option<String>)>> = parts.iter().map(keys_of).collect();
     let keys: Vec<String> = match declared {
         Some(fields) => fields.iter().map(|field| field.name().clone()).collect(),
-        None => {
-            rows.first().map(|row| row.iter().map(|(key, _)| (*key).to_owned()).collect()).unwrap_or_default()
-        }
+        None => rows.first().map(|row| row.iter().map(|(key, _)| key.clone()).collect()).unwrap_or_default(),
     };
     for (row, part) in rows.iter().zip(parts) {
-        if !row.iter().map(|(key, _)| *key).eq(keys.iter().map(String::as_str)) {
+        if !row.iter().map(|(key, _)| key).eq(keys.iter()) {
             return Err(Error::precondition(format!(
                 "the file {} is not partitioned by ({}) as the dataset is",
                 part.path.display(),
@@ -56,10 +69,28 @@ pub(super) fn partitions_of(parts: &[Part], declared: Option<&[FieldRef]>) -> Re
     Ok(Partitions { fields, values })
 }
 
-fn split(folder: &str) -> Option<(&str, Option<String>)> {
+fn split(folder: &str) -> Option<(Cow<'_, str>, Option<String>)> {
     let (key, value) = folder.split_once('=')?;
     let value = (value != NULL).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned());
-    Some((key, value))
+    Some((percent_decode_str(key).decode_utf8_lossy(), value))
+}
+
+/// The value that the folders of a file give for a key: `None` inside is NULL.
+pub(super) fn folder_value(path: &Path, key: &str) -> Option<Option<String>> {
+    let folders = path.parent()?.components();
+    let mut found = folders.filter_map(|folder| split(folder.as_os_str().to_str()?));
+    found.find(|(own, _)| own == key).map(|(_, value)| value)
+}
+
+/// The value of a type that a folder's text gives.
+pub(super) fn parse_value(text: Option<&str>, data_type: &DataType) -> DfResult<ScalarValue> {
+    match (text, data_type) {
+        (None, _) => ScalarValue::try_from(data_type),
+        (Some(_), DataType::Dictionary(keys, values)) => {
+            Ok(ScalarValue::Dictionary(keys.clone(), Box::new(parse_value(text, values)?)))
+        }
+        (Some(text), _) => ScalarValue::try_from_string(text.to_owned(), data_type),
+    }
 }
 
 fn infer<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> DataType {
@@ -78,11 +109,7 @@ fn infer<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> DataType {
 }
 
 fn value(text: Option<&str>, field: &Field, part: &Part) -> Result<ScalarValue> {
-    let value = match text {
-        None => ScalarValue::try_from(field.data_type()),
-        Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
-    };
-    value.map_err(|error| {
+    parse_value(text, field.data_type()).map_err(|error| {
         Error::precondition(format!(
             "the folder of {} gives {}={}, which is no {}",
             part.path.display(),
@@ -107,7 +134,7 @@ mod tests {
 
     fn types(folders: &[&str]) -> DataType {
         let parts: Vec<_> = folders.iter().map(|folder| part(&[folder])).collect();
-        partitions_of(&parts, None).unwrap().fields[0].data_type().clone()
+        partitions_of(&parts, None, None).unwrap().fields[0].data_type().clone()
     }
 
     #[test]
@@ -122,14 +149,33 @@ mod tests {
     #[test]
     fn values_are_decoded_and_null_is_null() {
         let parts = [part(&["k=a%2Fb", "plain"]), part(&["k=__HIVE_DEFAULT_PARTITION__"])];
-        let values = partitions_of(&parts, None).unwrap().values;
+        let values = partitions_of(&parts, None, None).unwrap().values;
         assert_eq!(values[0], vec![ScalarValue::from("a/b")]);
         assert!(values[1][0].is_null());
     }
 
     #[test]
+    fn keys_are_decoded() {
+        let found = partitions_of(&[part(&["a%3Db c=1"])], None, None).unwrap();
+        assert_eq!(found.fields[0].name(), "a=b c");
+        let value = folder_value(Path::new("d/a%3Db c=x%2Fy/p.parquet"), "a=b c");
+        assert_eq!(value, Some(Some("x/y".to_owned())));
+    }
+
+    #[test]
+    fn keys_that_are_columns_of_the_files_need_not_be_declared() {
+        let in_files = Schema::new(vec![Field::new("k", DataType::Int64, true)]);
+        let parts = [part(&["k=1", "y=2"])];
+        let declared = [Arc::new(Field::new("y", DataType::Int64, true))];
+        let found = partitions_of(&parts, Some(&declared), Some(&in_files)).unwrap();
+        assert_eq!(found.values, [[ScalarValue::from(2_i64)]]);
+        assert!(partitions_of(&parts, Some(&declared), None).is_err());
+        assert!(partitions_of(&parts, Some(&declared), Some(&Schema::empty())).is_err());
+    }
+
+    #[test]
     fn a_part_outside_of_the_partitioning_is_an_error() {
         let parts = [part(&["k=1"]), part(&[])];
-        assert!(partitions_of(&parts, None).is_err());
+        assert!(partitions_of(&parts, None, None).is_err());
     }
 }

@@ -13,10 +13,12 @@ use super::layout::{Form, dataset_of, schema_dir, schema_of};
 use super::name::{DatasetRef, SchemaName};
 use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
+use super::several::check_one_table;
+use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, FooterCache, HeldFile, Part, Root, Staging,
-    StagingOptions, has_parts, list_entries, list_parts, parallel_map,
+    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
+    Staging, StagingOptions, check_no_table, list_entries, list_parts, look_at_folder, parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.
@@ -137,14 +139,15 @@ impl Catalog {
         schema.is_default() || self.root.area().dir().is_dir(schema_dir(schema))
     }
 
-    /// The datasets of a schema by name, whether or not they can be read.
+    /// The datasets of a schema by name, whether or not they can be read; without folders that are tables of other
+    /// formats, or hold some.
     pub fn list(&self, schema: &SchemaName) -> Result<Vec<Listed>> {
         self.check_schema(schema)?;
         let mut found = BTreeMap::new();
         for entry in list_entries(self.root.area(), &schema_dir(schema))? {
             if let Some((name, form)) = dataset_of(&entry) {
                 let path = || schema_dir(schema).join(&entry.name);
-                if entry.kind == EntryKind::Directory && !self.is_dataset_dir(&path()) {
+                if entry.kind == EntryKind::Directory && self.folder(&path()) != Folder::Dataset {
                     continue;
                 }
                 let visible = found.entry(name).or_insert(form);
@@ -222,6 +225,13 @@ impl Catalog {
         Ok(self.locate(dataset)?.kind)
     }
 
+    /// Fails where `dataset` is a folder that is a table of another format, or holds one.
+    pub fn check_format(&self, dataset: &DatasetRef) -> Result<()> {
+        let Ok(located) = self.locate(dataset) else { return Ok(()) };
+        let is_plain = located.kind != Kind::Delta && located.area.dir().is_dir(&located.path);
+        if is_plain { check_no_table(located.area, &located.path) } else { Ok(()) }
+    }
+
     /// Whether a dataset of this name is there, readable or not.
     pub fn exists(&self, dataset: &DatasetRef) -> bool {
         !self.forms(dataset).is_empty()
@@ -264,7 +274,7 @@ impl Catalog {
             let path = form.path(dataset);
             dir.metadata(&path).is_ok_and(|metadata| match form.entry_kind() {
                 EntryKind::File => metadata.is_file(),
-                EntryKind::Directory => metadata.is_dir() && self.is_dataset_dir(&path),
+                EntryKind::Directory => metadata.is_dir() && self.folder(&path) != Folder::Other,
             })
         };
         Form::ALL.into_iter().filter(|form| can_be(dataset, *form) && is_there(form)).collect()
@@ -275,10 +285,10 @@ impl Catalog {
         self.root.area().dir().is_dir(path.join(DELTA_LOG))
     }
 
-    /// Whether a directory is a dataset: it has Parquet, or is a Delta table. Any other is none of our
-    /// business, and must not be replaced or dropped.
-    fn is_dataset_dir(&self, path: &Path) -> bool {
-        self.is_delta(path) || has_parts(self.root.area(), path)
+    /// What a directory is: a dataset, if it has Parquet, or is a Delta table. One of another format has its name, but
+    /// is not served. Any other is none of our business, and must not be replaced or dropped.
+    fn folder(&self, path: &Path) -> Folder {
+        if self.is_delta(path) { Folder::Dataset } else { look_at_folder(self.root.area(), path) }
     }
 
     /// The lock that writers of `dataset` hold while they publish.
@@ -394,11 +404,17 @@ impl Catalog {
             Kind::Registered(_) => located.area.dir().is_dir(&located.path),
         };
         let parts = if is_directory {
-            list_parts(located.area, &located.path, self.options.max_parts)?
+            let found = list_parts(located.area, &located.path, self.options.max_parts)?;
+            if found.is_sink {
+                sink::committed(located.area, &located.path, found.parts)?
+            } else {
+                found.parts
+            }
         } else {
             vec![Part { path: located.path.clone(), folders: Vec::new() }]
         };
-        let partitions = partitions_of(&parts, located.partition_fields.as_deref())?;
+        let in_files = located.file_schema.as_deref();
+        let partitions = partitions_of(&parts, located.partition_fields.as_deref(), in_files)?;
         Ok((parts.into_iter().map(|part| part.path).collect(), partitions))
     }
 }
@@ -411,6 +427,9 @@ fn assemble(
 ) -> Result<Dataset> {
     let declared = located.file_schema.clone();
     let place = (located.kind.clone(), located.path.as_path());
+    if declared.is_none() {
+        check_one_table(dataset, place.1, partition_fields.len(), &parts)?;
+    }
     Dataset::assemble(dataset.clone(), place, declared, partition_fields, parts)
 }
 

@@ -1,5 +1,6 @@
 //! How datasets come, change and go.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,7 +16,9 @@ use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{BatchSink, StagedFile, Target, Transaction, cast_batch, check_storable, ipc_schema};
+use crate::storage::{
+    BatchSink, EntryKind, StagedFile, Target, Transaction, cast_batch, check_storable, ipc_schema,
+};
 
 /// What an upload may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +60,15 @@ pub struct Receipt {
     pub bytes: u64,
     /// The version that they are.
     pub version: Version,
+}
+
+/// What a drop did.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// The version that the dataset had, where that could be told.
+    pub version: Option<Version>,
+    /// Files in its folders that were not its own, and are still there.
+    pub kept: Vec<PathBuf>,
 }
 
 /// An upload on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
@@ -137,7 +149,8 @@ impl FileUpload {
         schema: SchemaRef,
         options: PutOptions,
     ) -> Result<Self> {
-        catalog.check_put(&dataset, &options)?;
+        let forms = catalog.check_put(&dataset, &options)?;
+        catalog.replaceable(&dataset, &forms)?;
         let staged = catalog.staging.create(schema)?;
         Ok(Self { catalog, dataset, options, staged })
     }
@@ -148,7 +161,8 @@ impl FileUpload {
 
         let catalog = &self.catalog;
         let _lock = catalog.lock(&self.dataset);
-        let hidden = catalog.check_put(&self.dataset, &self.options)?;
+        let forms = catalog.check_put(&self.dataset, &self.options)?;
+        let hidden = catalog.replaceable(&self.dataset, &forms)?;
         if hidden.iter().any(|form| catalog.is_delta(&form.path(&self.dataset))) {
             return Err(Error::precondition(format!(
                 "dataset {} became a Delta table during the upload; nothing was stored, try again",
@@ -163,7 +177,11 @@ impl FileUpload {
         self.staged.publish(&path, target)?;
         // The file hides the other forms from here on; what is left of them is only litter.
         for form in hidden.into_iter().filter(|form| matches!(form, Form::Directory | Form::Registration)) {
-            catalog.root.remove(&form.path(&self.dataset))?;
+            let others = match form {
+                Form::Directory => catalog.others(&form.path(&self.dataset))?,
+                _ => Vec::new(),
+            };
+            catalog.remove_form(&self.dataset, form, &others)?;
         }
         let held = StagedFile::remember(&catalog.root, &path, &catalog.footers)?;
         Ok(Receipt { rows, bytes: held.stat().size(), version: Version::of_file(held.stat()) })
@@ -300,12 +318,12 @@ impl Catalog {
         Err(Error::precondition(format!("dataset {dataset} has version {current} by now, not {wanted}")))
     }
 
-    /// Removes `dataset` and says which version it had. Readers that have it open read on.
-    pub fn drop_dataset(&self, dataset: &DatasetRef, if_version: Option<&str>) -> Result<Option<Version>> {
+    /// Removes `dataset`, and nothing that lies in its folder and is not its own. Readers that have it open read on.
+    pub fn drop_dataset(&self, dataset: &DatasetRef, if_version: Option<&str>) -> Result<Dropped> {
         self.root.check_writable()?;
         self.check_schema(&dataset.schema)?;
         let _lock = self.lock(dataset);
-        let forms = self.forms(dataset);
+        let forms = self.own_forms(dataset, &self.forms(dataset))?;
         if forms.is_empty() {
             return Err(self.no_such_dataset(dataset));
         }
@@ -313,11 +331,16 @@ impl Catalog {
             self.check_version(dataset, wanted)?;
         }
         let version = self.version(dataset).ok();
+        let others = |form: &Form| match form.entry_kind() {
+            EntryKind::Directory => self.others(&form.path(dataset)),
+            EntryKind::File => Ok(Vec::new()),
+        };
+        let others = forms.iter().map(others).collect::<Result<Vec<_>>>()?;
         // Hidden forms first: the visible one goes last, in one step, and nothing shows up under it.
-        for form in forms.iter().rev() {
-            self.root.remove(&form.path(dataset))?;
+        for (form, others) in forms.iter().zip(&others).rev() {
+            self.remove_form(dataset, *form, others)?;
         }
-        Ok(version)
+        Ok(Dropped { version, kept: others.into_iter().flatten().collect() })
     }
 
     /// Gives `dataset` the name `to`, in one step.
@@ -338,6 +361,7 @@ impl Catalog {
                 )));
             }
         };
+        self.check_form(dataset, form)?;
         if self.exists(to) {
             return Err(already_exists(to));
         }
@@ -401,6 +425,7 @@ impl Catalog {
             )));
         }
         if cascade {
+            self.check_only_datasets(schema)?;
             return self.root.remove(&schema_dir(schema));
         }
         self.root.remove_empty_dir(&schema_dir(schema)).map_err(|error| match error.kind() {

@@ -40,7 +40,7 @@ const ACTIONS: [(&str, &str); 8] = [
     (
         DROP,
         "Delete a dataset. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion} as \
-         JSON or protobuf. Answer: DropDatasetResponse {name, schema, version}.",
+         JSON or protobuf. Answer: DropDatasetResponse {name, schema, version, kept}.",
     ),
     (
         REGISTER,
@@ -168,13 +168,15 @@ impl Handler {
         let dataset = named(&request.schema, &request.name, &catalog).await?;
         rpc.about(&dataset.to_string());
         let dropped = dataset.clone();
-        let version = blocking(move || {
+        let dropping = blocking(move || {
             let if_version = (!request.if_version.is_empty()).then_some(request.if_version.as_str());
             catalog.drop_dataset(&dropped, if_version)
         });
-        let version = version.await?.map(|version| version.to_string()).unwrap_or_default();
+        let dropped = dropping.await?;
+        let version = dropped.version.map(|version| version.to_string()).unwrap_or_default();
+        let kept = dropped.kept.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let (name, schema) = names(&dataset);
-        Ok(proto::DropDatasetResponse { name, schema, version })
+        Ok(proto::DropDatasetResponse { name, schema, version, kept })
     }
 
     async fn register_dataset(
@@ -311,6 +313,7 @@ fn describe(catalog: &Catalog, dataset: &DatasetRef) -> Result<proto::DescribeDa
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound) && !catalog.exists(dataset) => Err(error),
         Err(error) => {
+            catalog.check_format(dataset)?;
             let kind = catalog.kind(dataset).map_or(proto::DatasetKind::Unspecified, |kind| kind_of(&kind));
             let damage = error.message().to_owned();
             let kind = i32::from(kind);

@@ -69,7 +69,7 @@ impl Footer {
             ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
-        let loaded = loaded.map_err(|error| damaged(file.path(), &error.to_string()).with_source(error))?;
+        let loaded = loaded.map_err(|error| unreadable(file, error))?;
         let (metadata, schema) = (Arc::clone(loaded.metadata()), Arc::clone(loaded.schema()));
         let footer = Self { metadata, schema, encoded: OnceLock::new(), queried: OnceLock::new() };
         footer.check(file.path())?;
@@ -119,6 +119,45 @@ fn without_float_bounds(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMe
     }
     let builder = ParquetMetaData::clone(metadata).into_builder();
     Ok(Arc::new(builder.set_row_groups(groups).set_column_index(index).build()))
+}
+
+/// What the first bytes of a file say that is none of Parquet's.
+const OTHER_KINDS: [(&[u8], &str); 9] = [
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ARROW1", "an Arrow IPC file"),
+    (b"FEA1", "a Feather file"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"version https://git-lfs", "a pointer to a file in Git LFS"),
+];
+
+/// The error for a file whose footer cannot be read: what it is instead, where that can be told.
+fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
+    const MAGIC: usize = 4;
+    const LONGEST: usize = 24;
+    let size = file.stat().size();
+    let read = |offset: u64, length: usize| file.read(offset, length).unwrap_or_default();
+    let head = read(0, LONGEST.min(usize::try_from(size).unwrap_or(LONGEST)));
+    let tail = read(size.saturating_sub(MAGIC as u64), MAGIC.min(usize::try_from(size).unwrap_or(MAGIC)));
+    let path = file.path().display();
+    if *tail == *b"PARE" {
+        return Error::unimplemented(format!(
+            "the file {path} is encrypted (its footer too), which is not supported; write it without encryption"
+        ))
+        .with_source(error);
+    }
+    if let Some((_, kind)) = OTHER_KINDS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Error::data_loss(format!("the file {path} is no Parquet file, it is {kind}"))
+            .with_source(error);
+    }
+    if let ParquetError::NYI(what) = &error {
+        return Error::unimplemented(format!("the file {path} has what is not supported: {what}"))
+            .with_source(error);
+    }
+    damaged(file.path(), &error.to_string()).with_source(error)
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

@@ -1,11 +1,15 @@
 //! What lies in a directory: the entries of a schema's folder, and the parts of a dataset's.
+//!
+//! Whether a folder is a table of another format, or holds one, is seen in passing: no directory is read for it that
+//! would not be read anyway.
 
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
 use super::area::{Area, io_error};
-use crate::error::{Error, Result};
+use super::table_format::TableFormat;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How deep a dataset's directory may nest: far above any partitioning in use, and a bound for the
 /// walk.
@@ -47,25 +51,56 @@ pub struct Part {
     pub folders: Vec<String>,
 }
 
-/// The Parquet files below `path`, sorted, at most `limit` of them. Names that begin with `_` or `.`
-/// are left out, as Hive and Spark do.
-pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    let mut walk = Walk { limit, root: path, parts: &mut parts };
-    walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
-    Ok(parts)
+/// What a directory dataset is made of.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Its Parquet files, sorted.
+    pub parts: Vec<Part>,
+    /// Whether it is the output of a streaming query, whose log says which of the files count.
+    pub is_sink: bool,
 }
 
-/// Whether there is any Parquet file below `path`.
-pub fn has_parts(area: &Area, path: &Path) -> bool {
+/// The Parquet files below `path`, at most `limit` of them. Names that begin with `_` or `.` are left out, as Hive
+/// and Spark do. Fails for a folder that is a table of another format, or holds one: its files are no rows by
+/// themselves.
+pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Parts> {
+    let mut walk = Walk { limit, root: path, found: Parts::default() };
+    walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
+    Ok(walk.found)
+}
+
+/// What a directory is at first sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// There is no Parquet below it.
+    Other,
+    /// There is some.
+    Dataset,
+    /// It is a table of another format, or holds one.
+    Table,
+}
+
+/// What the directory at `path` is, as far as its first Parquet file tells.
+pub fn look_at_folder(area: &Area, path: &Path) -> Folder {
     // The walk fails as soon as it finds one more file than it may.
-    !matches!(list_parts(area, path, 0), Ok(none) if none.is_empty())
+    match list_parts(area, path, 0) {
+        Ok(none) if none.parts.is_empty() => Folder::Other,
+        Err(error) if matches!(error.kind(), ErrorKind::Unimplemented | ErrorKind::FailedPrecondition) => {
+            Folder::Table
+        }
+        _ => Folder::Dataset,
+    }
+}
+
+/// Fails where the directory `path` is a table of another format, or holds one.
+pub fn check_no_table(area: &Area, path: &Path) -> Result<()> {
+    list_parts(area, path, usize::MAX).map(|_| ())
 }
 
 struct Walk<'a> {
     limit: usize,
     root: &'a Path,
-    parts: &'a mut Vec<Part>,
+    found: Parts,
 }
 
 impl Walk<'_> {
@@ -74,7 +109,15 @@ impl Walk<'_> {
             let root = self.root.display();
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
-        for entry in read_entries(dir, path)? {
+        let entries = read_entries(dir, path)?;
+        match TableFormat::of(dir, &entries) {
+            None => {}
+            Some(TableFormat::SparkSink) if folders.is_empty() => self.found.is_sink = true,
+            // It became one since somebody looked.
+            Some(TableFormat::Delta) if folders.is_empty() => {}
+            Some(format) => return Err(format.refuse(self.root, path)),
+        }
+        for entry in entries {
             if entry.name.starts_with(['_', '.']) {
                 continue;
             }
@@ -87,13 +130,13 @@ impl Walk<'_> {
                     folders.pop();
                 }
                 EntryKind::File if entry.name.ends_with(".parquet") => {
-                    if self.parts.len() >= self.limit {
+                    if self.found.parts.len() >= self.limit {
                         let (root, limit) = (self.root.display(), self.limit);
                         return Err(Error::exhausted(format!(
                             "{root} has more than {limit} Parquet files (the setting max-parts)"
                         )));
                     }
-                    self.parts.push(Part { path: below, folders: folders.clone() });
+                    self.found.parts.push(Part { path: below, folders: folders.clone() });
                 }
                 EntryKind::File => {}
             }
@@ -102,14 +145,14 @@ impl Walk<'_> {
     }
 }
 
-fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
+pub(super) fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
     if path.as_os_str().is_empty() {
         return area.dir().try_clone().map_err(|error| io_error("open", path, error));
     }
     area.dir().open_dir(path).map_err(|error| io_error("open", path, error))
 }
 
-fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
+pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
     let fail = |error| io_error("list", path, error);
     let mut entries = Vec::new();
     for entry in dir.entries().map_err(fail)? {

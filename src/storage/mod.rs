@@ -18,11 +18,13 @@ mod file;
 mod footer;
 mod listing;
 mod names;
+mod others;
 mod pages;
 mod root;
 mod scan;
 mod staging;
 mod storing;
+mod table_format;
 mod types;
 mod writeback;
 
@@ -36,12 +38,14 @@ pub use delta::{
 };
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
-pub use listing::{Entry, EntryKind, Part, has_parts, list_entries, list_parts};
+pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};
 pub use names::{ColumnNames, FieldName, InnerNames};
+pub use others::list_others;
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
 pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
+pub use table_format::{SINK_LOG, TableFormat};
 pub use types::{
     batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, with_order_of, without_views,
 };

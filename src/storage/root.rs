@@ -20,6 +20,8 @@ use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, rena
 use uuid::Uuid;
 
 use super::area::{Area, io_error};
+use super::listing::read_entries;
+use super::table_format::check_root;
 use crate::error::{Error, ErrorKind, Result};
 
 const PRIVATE: &str = ".airstrip";
@@ -72,6 +74,7 @@ impl Root {
             sync_parents(path);
         }
         let area = Area::open(path).map_err(|error| io_error("open", path, error))?;
+        check_root(area.dir(), &read_entries(area.dir(), Path::new(""))?, area.path())?;
         let lock = if read_only { None } else { Some(lock(&area)?) };
         let known_format = check_format(&area)?;
         let failed = AtomicBool::new(false);

@@ -32,7 +32,7 @@ use crate::harness::{PATIENCE, Server, batch, put};
 
 type Sql = FlightSqlServiceClient<Channel>;
 
-async fn sql(server: &Server) -> Sql {
+pub(crate) async fn sql(server: &Server) -> Sql {
     FlightSqlServiceClient::new(server.channel().await)
 }
 
@@ -59,7 +59,7 @@ async fn query(client: &mut Sql, text: &str) -> Result<RecordBatch, FlightError>
     fetch(client, info).await
 }
 
-async fn update(client: &mut Sql, text: &str) -> Result<i64, FlightError> {
+pub(crate) async fn update(client: &mut Sql, text: &str) -> Result<i64, FlightError> {
     client.execute_update(text.to_owned(), None).await
 }
 

@@ -140,6 +140,12 @@ fn differential_works() {
     pytest("differential");
 }
 
+/// Folders and tables that polars, DuckDB, deltalake, PyIceberg, Lance and Spark write.
+#[test]
+fn folders_of_other_writers_work() {
+    pytest("writers");
+}
+
 /// The command line client of arrow-flight, built from its crate.
 fn flight_sql_client() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");

@@ -17,6 +17,7 @@ mod endings;
 mod errors;
 mod filters;
 mod flight_sql;
+mod folders;
 mod harness;
 mod interop;
 mod limits;

@@ -246,7 +246,15 @@ impl Catalog {
                  with the action optimize_dataset"
             )));
         }
-        Ok(version.files())
+        let files = version.files();
+        if let Some(path) = files.iter().find_map(DataFile::elsewhere) {
+            return Err(Error::unimplemented(format!(
+                "dataset {dataset} is a shallow clone, or was given files by their full paths: its log names {path}, \
+                 which does not lie in its folder and is not read; write it anew with the program that made it (CREATE \
+                 TABLE … AS SELECT)"
+            )));
+        }
+        Ok(files)
     }
 }
 

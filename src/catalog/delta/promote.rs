@@ -11,11 +11,13 @@ use super::super::dataset::{Dataset, Kind, PartFile};
 use super::super::layout::Form;
 use super::super::name::DatasetRef;
 use super::super::raw::RawScan;
+use super::super::shared_keys::is_plain_key;
 use super::super::store::{Catalog, can_be};
 use super::writer::{DataWriter, Finished, data_file_name, stats_of};
 use crate::error::{Error, Result};
 use crate::storage::{
-    DELTA_LOG, DeltaLog, NewFile, Target, delta_types, first_entry, first_entry_path, rewrite_field,
+    DELTA_LOG, DeltaLog, EntryKind, NewFile, SINK_LOG, Target, delta_types, first_entry, first_entry_path,
+    rewrite_field,
 };
 
 /// Bytes of rows that are decoded at once while a dataset is written anew.
@@ -75,6 +77,10 @@ impl Catalog {
         }
         staged.complete(logical, partitions, described)?;
         if let Some(form) = replaces {
+            if form.entry_kind() == EntryKind::Directory {
+                let base = form.path(dataset);
+                self.link_others(&base, &self.others(&base)?, &staged.path)?;
+            }
             return self.take_place(dataset, form, &staged.path);
         }
         let path = new_directory(dataset)?;
@@ -101,10 +107,17 @@ impl Catalog {
             }
             Kind::File | Kind::Directory => {}
         }
+        if self.root.area().dir().is_dir(form.path(dataset).join(SINK_LOG)) {
+            return Err(Error::precondition(format!(
+                "dataset {dataset} is the output of a streaming query of Spark's, and is only read; copy it with CREATE \
+                 TABLE … AS SELECT"
+            )));
+        }
         // Before anything is touched: what Delta cannot hold stays as it is.
         delta_types(&described.schema)?;
         let has_links = described.parts.iter().any(|part| self.passes_link(&part.path));
-        if needs_rewrite(&described.schema) || has_links {
+        let has_odd_keys = described.partition_fields.iter().any(|key| !is_plain_key(key.data_type()));
+        if needs_rewrite(&described.schema) || has_links || has_odd_keys {
             return self.promote_rewritten(dataset, form);
         }
         let files = new_files(&described)?;

@@ -95,6 +95,17 @@ impl std::fmt::Debug for DataFile {
     }
 }
 
+impl DataFile {
+    /// The URL or absolute path of a file that does not lie in the table's directory: a clone has those.
+    pub fn elsewhere(&self) -> Option<String> {
+        let path = self.view.path();
+        let scheme = path.split_once(":/").map(|(scheme, _)| scheme);
+        let is_scheme =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (path.starts_with('/') || scheme.is_some_and(is_scheme)).then(|| path.into_owned())
+    }
+}
+
 /// Rows of a file that are deleted without being taken out of it.
 #[derive(Debug)]
 pub struct DeletedRows {
@@ -128,15 +139,7 @@ impl DeltaLog {
     pub fn open(root: &Arc<Root>, path: &Path, runtime: Arc<DeltaRuntime>) -> Result<Self> {
         let files = TableStore::open(Arc::clone(root), path)?;
         let area = root.area().within(path)?;
-        // Paths are relative to the table: the URL only has to be one.
-        let location = Url::parse("memory:///")
-            .map_err(|error| Error::internal(format!("the location of a table: {error}")))?;
-        let store = default_logstore(
-            Arc::new(files.clone()),
-            Arc::new(files.clone()),
-            &location,
-            &StorageConfig::default(),
-        );
+        let store = log_store(files.clone())?;
         let changing = Arc::default();
         let (maintained, wanted) = (AtomicBool::new(false), AtomicBool::new(false));
         let weigh = |_: &String, rows: &Arc<DeletedRows>| {
@@ -346,6 +349,14 @@ impl DeltaLog {
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The log of the table in a directory, for the library.
+pub(super) fn log_store(files: TableStore) -> Result<LogStoreRef> {
+    // Paths are relative to the table: the URL only has to be one.
+    let location = Url::parse("memory:///")
+        .map_err(|error| Error::internal(format!("the location of a table: {error}")))?;
+    Ok(default_logstore(Arc::new(files.clone()), Arc::new(files), &location, &StorageConfig::default()))
 }
 
 fn version_of(table: &DeltaTable) -> Result<DeltaVersion> {

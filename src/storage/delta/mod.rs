@@ -13,6 +13,7 @@ mod runtime;
 mod stats;
 mod store;
 mod types;
+mod vacuum;
 
 pub use commit::{Changes, Committed, NewFile, Operation, Transaction, first_entry, first_entry_path};
 pub use log::{CommitSummary, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaVersion};

@@ -1,13 +1,10 @@
 //! What the library does with a whole table.
 
 use std::num::NonZeroU64;
-use std::time::Duration;
 
 use deltalake_core::operations::optimize::OptimizeType;
-use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::table::state::DeltaTableState;
 
-use super::error::delta_error;
 use super::log::{DeltaLog, DeltaVersion};
 use crate::error::{Error, Result};
 
@@ -33,28 +30,6 @@ impl DeltaLog {
         self.committed_table(table)
     }
 
-    /// Removes files that no version younger than `retention` needs, or only lists them, by path. `None` is
-    /// the table's own retention, a week where it says nothing; less than that is an error.
-    pub fn vacuum(&self, retention: Option<Duration>, dry_run: bool) -> Result<Vec<String>> {
-        let mut vacuum = self.table()?.vacuum().with_mode(VacuumMode::Full).with_dry_run(dry_run);
-        if let Some(retention) = retention {
-            let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-            vacuum = vacuum.with_retention_period(chrono::Duration::milliseconds(millis));
-        }
-        let done = self.runtime.run(vacuum.into_future())?;
-        let (table, metrics) = done.map_err(|error| {
-            if error.to_string().contains("retention") {
-                return Error::precondition(format!(
-                    "the files of a table are kept for as long as its property \
-                     delta.deletedFileRetentionDuration says, a week by default: {error}"
-                ));
-            }
-            delta_error(error)
-        })?;
-        self.committed_table(table)?;
-        Ok(metrics.files_deleted)
-    }
-
     /// Makes the rows and columns of an earlier version the newest ones.
     pub fn restore(&self, to: &DeltaVersion) -> Result<DeltaVersion> {
         let restore = self.table()?.restore().with_version_to_restore(to.number());
@@ -63,7 +38,7 @@ impl DeltaLog {
         self.latest()
     }
 
-    fn committed_table(&self, table: deltalake_core::DeltaTable) -> Result<()> {
+    pub(super) fn committed_table(&self, table: deltalake_core::DeltaTable) -> Result<()> {
         match table.state {
             Some(state) => self.committed(DeltaTableState::clone(&state)).map(|_| ()),
             None => Ok(()),

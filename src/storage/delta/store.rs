@@ -13,6 +13,7 @@
 //! it lists only the log, whose names have none. It relies on listings in order, as S3 has them, for every
 //! URL whose scheme is not `file`; hence they are sorted here.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
@@ -34,6 +35,7 @@ use object_store::{
 };
 use tokio::runtime::Handle;
 
+use super::log::DELTA_LOG;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::area::io_error;
 use crate::storage::{FileStat, HeldFile, Root, Target, blocking};
@@ -52,13 +54,25 @@ const DELETES: usize = 8;
 pub(super) struct TableStore {
     root: Arc<Root>,
     dir: Arc<Dir>,
+    /// The only files besides the log that listings show, where that is not all.
+    shown: Option<Arc<HashSet<String>>>,
 }
 
 impl TableStore {
     /// Holds the directory at `path` in `root`.
     pub(super) fn open(root: Arc<Root>, path: &FilePath) -> Result<Self> {
         let dir = root.area().dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
-        Ok(Self { root, dir: Arc::new(dir) })
+        Ok(Self { root, dir: Arc::new(dir), shown: None })
+    }
+
+    /// The same, whose listings show no other files than these and the log.
+    pub(super) fn showing_only(&self, files: Arc<HashSet<String>>) -> Self {
+        Self { shown: Some(files), ..self.clone() }
+    }
+
+    fn shows(&self, location: &Path) -> bool {
+        let is_log = || location.prefix_matches(&Path::from(DELTA_LOG));
+        self.shown.as_ref().is_none_or(|shown| shown.contains(location.as_ref()) || is_log())
     }
 
     /// Makes the file `staged`, which was synced, visible at `to` in the table, durably.
@@ -143,6 +157,7 @@ impl TableStore {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 found.common_prefixes.push(location);
             } else if offset.is_none_or(|offset| location > *offset)
+                && self.shows(&location)
                 && let Some(stat) = stat_entry(&dir, &entry)
                     .map_err(|error| io_error("look at", file_path(&location), error))?
             {

@@ -1,0 +1,126 @@
+//! Removing files that no version of a table needs any more: those alone that its own log has named.
+//!
+//! The library's full mode takes every file below the table's directory that the newest version does not have for one
+//! to be removed: a note, the files of a table further down, its log. Here it is shown no other files than those that
+//! an entry of the log has added or removed. What was never committed stays: nobody can tell whose it is.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
+use deltalake_core::DeltaTable;
+use deltalake_core::kernel::{Action, DeletionVectorDescriptor as LoggedVector};
+use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::operations::vacuum::VacuumMode;
+
+use super::error::delta_error;
+use super::log::{DELTA_LOG, DeltaLog, log_store};
+use crate::error::{Error, Result};
+use crate::storage::listing::{open_dir, read_entries};
+use crate::storage::table_format::TableFormat;
+
+impl DeltaLog {
+    /// Removes files that no version younger than `retention` needs, or only lists them, by path. `None` is
+    /// the table's own retention, a week where it says nothing; less than that is an error.
+    pub fn vacuum(&self, retention: Option<Duration>, dry_run: bool) -> Result<Vec<String>> {
+        let store = log_store(self.files.showing_only(Arc::new(self.named_files()?)))?;
+        let planned = self.run_vacuum(&store, retention, true)?;
+        self.check_own(&planned)?;
+        if dry_run || planned.is_empty() { Ok(planned) } else { self.run_vacuum(&store, retention, false) }
+    }
+
+    fn run_vacuum(
+        &self,
+        store: &LogStoreRef,
+        retention: Option<Duration>,
+        dry_run: bool,
+    ) -> Result<Vec<String>> {
+        let mut table = DeltaTable::new(Arc::clone(store));
+        table.state = self.table()?.state;
+        let mut vacuum = table.vacuum().with_mode(VacuumMode::Full).with_dry_run(dry_run);
+        if let Some(retention) = retention {
+            let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+            vacuum = vacuum.with_retention_period(chrono::Duration::milliseconds(millis));
+        }
+        let done = self.runtime.run(vacuum.into_future())?;
+        let (table, metrics) = done.map_err(|error| {
+            if error.to_string().contains("retention") {
+                return Error::precondition(format!(
+                    "the files of a table are kept for as long as its property \
+                     delta.deletedFileRetentionDuration says, a week by default: {error}"
+                ));
+            }
+            delta_error(error)
+        })?;
+        if !dry_run {
+            self.committed_table(table)?;
+        }
+        Ok(metrics.files_deleted)
+    }
+
+    /// The files that the entries of the log name, as far as they are still there; those of versions before are in the
+    /// library's own list, if they are to be removed.
+    fn named_files(&self) -> Result<HashSet<String>> {
+        let log = Path::new(DELTA_LOG);
+        let entries = read_entries(&open_dir(self.area(), log)?, log)?;
+        let numbers = entries.iter().filter_map(|entry| entry.name.strip_suffix(".json")?.parse().ok());
+        let mut named = HashSet::new();
+        for number in numbers {
+            for action in self.actions(number)?.into_iter().flatten() {
+                let vector = match action {
+                    Action::Add(add) => {
+                        named.insert(add.path);
+                        add.deletion_vector
+                    }
+                    Action::Remove(remove) => {
+                        named.insert(remove.path);
+                        remove.deletion_vector
+                    }
+                    Action::Cdc(changes) => {
+                        named.insert(changes.path);
+                        None
+                    }
+                    _ => None,
+                };
+                named.extend(vector.and_then(|vector| self.vector_file(vector)));
+            }
+        }
+        Ok(named)
+    }
+
+    /// The file in the table's directory that has a deletion vector, if it is in one.
+    fn vector_file(&self, vector: LoggedVector) -> Option<String> {
+        let vector = DeletionVectorDescriptor {
+            storage_type: vector.storage_type.as_ref().parse().ok()?,
+            path_or_inline_dv: vector.path_or_inline_dv,
+            offset: vector.offset,
+            size_in_bytes: vector.size_in_bytes,
+            cardinality: vector.cardinality,
+        };
+        let file = vector.absolute_path(self.store.root_url()).ok()??;
+        self.store.root_url().make_relative(&file).filter(|path| !path.starts_with("../"))
+    }
+
+    /// Fails where one of the files lies in the directory of another table, whichever log has named it.
+    fn check_own(&self, files: &[String]) -> Result<()> {
+        let mut known: HashSet<&Path> = HashSet::new();
+        for file in files {
+            let above = Path::new(file).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+            for folder in above {
+                if !known.insert(folder) {
+                    continue;
+                }
+                let Ok(dir) = self.area().dir().open_dir(folder) else { continue };
+                if let Some(format) = TableFormat::of(&dir, &read_entries(&dir, folder)?) {
+                    return Err(Error::precondition(format!(
+                        "the log of this table names files that lie in {format}, {}, and nothing was removed",
+                        folder.display()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
