@@ -1,6 +1,5 @@
 //! Statistics of a dataset, from its files' footers.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,13 +49,7 @@ pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) ->
                 Error::data_loss(format!("the statistics of {path} are damaged: {error}")).with_source(error)
             })?;
     let columns = statistics.column_statistics.iter_mut().zip(own.fields()).zip(schema.fields());
-    let mut seen = HashSet::with_capacity(schema.fields().len());
     for ((column, own), wanted) in columns {
-        if !seen.insert(wanted.name()) {
-            // What was found by its name is the first one's.
-            *column = ColumnStatistics::new_unknown();
-            continue;
-        }
         if own.data_type() != wanted.data_type() {
             column.min_value = cast(&column.min_value, wanted.data_type());
             column.max_value = cast(&column.max_value, wanted.data_type());
@@ -115,7 +108,7 @@ impl Dataset {
                 _ => Some(value),
             })
         };
-        let distinct: HashSet<_> = present().collect();
+        let distinct: std::collections::HashSet<_> = present().collect();
         ColumnStats {
             null_count: Some(values().filter(|(value, _)| value.is_null()).map(|(_, rows)| rows).sum()),
             min: pick(std::cmp::Ordering::Less).cloned(),

@@ -158,12 +158,14 @@ impl Catalog {
 
     /// The log of `dataset`, which must be a Delta table.
     pub(super) fn log_of(&self, dataset: &DatasetRef) -> Result<Arc<DeltaLog>> {
-        self.delta_log(dataset)?.ok_or_else(|| {
-            Error::precondition(format!(
-                "dataset {dataset} has no versions: it is plain Parquet, and becomes a Delta table with its \
-                 first append or change of rows"
-            ))
-        })
+        if let Some(log) = self.delta_log(dataset)? {
+            return Ok(log);
+        }
+        self.check_format(dataset)?;
+        Err(Error::precondition(format!(
+            "dataset {dataset} has no versions: it is plain Parquet, and becomes a Delta table with its first append or \
+             change of rows"
+        )))
     }
 
     /// A version of a table with its files open.

@@ -186,13 +186,6 @@ class TestOddFiles:
         assert names(client) == ["good"]
 
 
-def test_columns_of_one_name_are_described_apart(root, client):
-    pq.write_table(pa.Table.from_arrays([pa.array([1, 2]), pa.array(["x", "y"])], names=["a", "a"]), root / "t.parquet")
-    first, second = action(client, "describe_dataset", "t")["columns"]
-    assert (first["type"], first["min"], first["max"]) == ("Int64", "1", "2")
-    assert second["type"] == "Utf8" and second.get("min") in (None, "x")
-
-
 def test_categories_that_are_numbers(root, client):
     column = pa.array([3, 1, 3, None]).dictionary_encode()
     pq.write_table(pa.table({"c": column, "n": [1, 2, 3, 4]}), root / "t.parquet")
