@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::name::DatasetRef;
 use super::shared_keys::share_keys;
 use crate::error::{Error, Result};
-use crate::storage::{DeletedRows, FileStat, Footer, HeldFile, ipc_schema};
+use crate::storage::{DeletedRows, FileStat, Footer, HeldFile, bare_type, ipc_schema, unite};
 
 /// What a dataset is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -282,7 +282,7 @@ pub struct Snapshot {
 }
 
 /// The union of the parts' columns by name, in order of appearance. A column that some parts lack is
-/// nullable; one that has two types is an error.
+/// nullable; one of several types gets one that holds what all of them do.
 fn merge(reference: &DatasetRef, parts: &[PartFile]) -> Result<SchemaRef> {
     let Some((first, rest)) = parts.split_first() else {
         return Err(Error::not_found(format!("dataset {reference} has no Parquet files")));
@@ -291,51 +291,104 @@ fn merge(reference: &DatasetRef, parts: &[PartFile]) -> Result<SchemaRef> {
     if rest.iter().all(|part| part.footer.schema.fields() == schema.fields()) {
         return Ok(Arc::clone(schema));
     }
-    let mut fields: Vec<Field> = Vec::new();
-    let mut index: HashMap<&str, (usize, usize)> = HashMap::new();
-    for part in parts {
-        for field in part.footer.schema.fields() {
-            let next = fields.len();
-            let (at, seen) = index.entry(field.name()).or_insert((next, 0));
-            *seen += 1;
-            if *at == next {
-                fields.push(field.as_ref().clone());
-            } else if fields[*at].data_type() == field.data_type() {
-                let nullable = fields[*at].is_nullable() || field.is_nullable();
-                fields[*at].set_nullable(nullable);
-            } else {
-                return Err(disagree(reference, &fields[*at], field, part));
-            }
-        }
-    }
-    for (at, seen) in index.values() {
-        if *seen < parts.len() {
-            fields[*at].set_nullable(true);
-        }
-    }
+    let distinct = distinct(parts);
+    let names = |part: &PartFile| {
+        let fields = part.footer.schema.fields().iter();
+        fields.map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    let in_order = names(first);
+    let fields = if distinct.iter().all(|part| names(part) == in_order) {
+        // Also where there are two of one name.
+        let column = |place: usize| {
+            let own = |part: &&'_ PartFile| part.footer.schema.fields().get(place).cloned();
+            let fields: Vec<FieldRef> = distinct.iter().filter_map(own).collect();
+            unite_column(reference, &fields, &distinct)
+        };
+        (0..in_order.len()).map(column).collect::<Result<Vec<_>>>()?
+    } else {
+        merge_by_name(reference, &distinct)?
+    };
     Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
 }
 
-fn disagree(reference: &DatasetRef, have: &Field, other: &Field, part: &PartFile) -> Error {
-    Error::precondition(format!(
-        "the files of dataset {reference} disagree on column {:?}: {} has {}, earlier ones {}",
-        have.name(),
-        part.path.display(),
-        other.data_type(),
-        have.data_type()
-    ))
+/// The first part of each schema that there is: writers are few, also where their files are many.
+fn distinct(parts: &[PartFile]) -> Vec<&PartFile> {
+    let mut known: HashMap<u64, Vec<&PartFile>> = HashMap::new();
+    let mut distinct = Vec::new();
+    for part in parts {
+        let alike = known.entry(part.footer.schema_hash()).or_default();
+        if !alike.iter().any(|other| other.footer.schema.fields() == part.footer.schema.fields()) {
+            alike.push(part);
+            distinct.push(part);
+        }
+    }
+    distinct
 }
 
-/// `declared` if the parts still fit it: a column may be missing, but not have another type.
-fn check_declared(declared: &SchemaRef, parts: &[PartFile]) -> Result<SchemaRef> {
+fn merge_by_name(reference: &DatasetRef, parts: &[&PartFile]) -> Result<Vec<FieldRef>> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut by_name: HashMap<&str, (Vec<FieldRef>, Vec<&PartFile>)> = HashMap::new();
     for part in parts {
+        for field in part.footer.schema.fields() {
+            let (fields, having) = by_name.entry(field.name()).or_default();
+            if fields.is_empty() {
+                order.push(field.name());
+            }
+            if having.last().is_some_and(|last| std::ptr::eq(*last, *part)) {
+                return Err(Error::precondition(format!(
+                    "the files of dataset {reference} have other columns than each other, and {} has two that are \
+                     called {:?}: which is which cannot be told",
+                    part.path.display(),
+                    field.name()
+                )));
+            }
+            fields.push(Arc::clone(field));
+            having.push(part);
+        }
+    }
+    let column = |name: &str| {
+        let (fields, having) = by_name.get(name).cloned().unwrap_or_default();
+        let united = unite_column(reference, &fields, &having)?;
+        let is_everywhere = having.len() == parts.len();
+        let nullable = || Arc::new(Field::clone(&united).with_nullable(true));
+        Ok(if is_everywhere { united } else { nullable() })
+    };
+    order.into_iter().map(column).collect()
+}
+
+/// The column that holds what `fields` do, each of which is that of the part in the same place.
+fn unite_column(reference: &DatasetRef, fields: &[FieldRef], parts: &[&PartFile]) -> Result<FieldRef> {
+    let fields: Vec<&FieldRef> = fields.iter().collect();
+    unite(&fields).map_err(|clash| {
+        let inner = if clash.path.is_empty() { String::new() } else { format!(" (in {})", clash.path.join(".")) };
+        let path = |place: usize| parts.get(place).map_or("", |part| part.path.to_str().unwrap_or_default());
+        let name = fields.first().map_or("", |field| field.name());
+        Error::precondition(format!(
+            "the files of dataset {reference} disagree on column {name:?}{inner}: {} has {}, {} has {}, and no type \
+             holds the values of both; write one of them anew with a cast, or move it elsewhere",
+            path(clash.other),
+            clash.other_type,
+            path(clash.first),
+            clash.first_type
+        ))
+    })
+}
+
+/// `declared` if the parts still fit it: a column may be missing, or have a type whose values the declared one
+/// holds.
+fn check_declared(declared: &SchemaRef, parts: &[PartFile]) -> Result<SchemaRef> {
+    let is_same = |part: &PartFile| part.footer.schema.fields() == declared.fields();
+    if parts.iter().all(is_same) {
+        return Ok(Arc::clone(declared));
+    }
+    for part in distinct(parts) {
         for field in declared.fields() {
-            match part.footer.schema.field_with_name(field.name()) {
-                Ok(stored) if stored.data_type() == field.data_type() => {}
-                Err(_) if field.is_nullable() => {}
+            match part.footer.schema.fields().find(field.name()) {
+                Some((_, stored)) if holds(field, stored) => {}
+                None if field.is_nullable() => {}
                 other => {
                     let now =
-                        other.map_or("no such column".to_owned(), |field| field.data_type().to_string());
+                        other.map_or("no such column".to_owned(), |(_, field)| field.data_type().to_string());
                     return Err(Error::precondition(format!(
                         "column {:?} was registered as {}, {} has {now}; register the dataset again",
                         field.name(),
@@ -347,4 +400,11 @@ fn check_declared(declared: &SchemaRef, parts: &[PartFile]) -> Result<SchemaRef>
         }
     }
     Ok(Arc::clone(declared))
+}
+
+/// Whether `field` holds the values of `stored`. What it says of NULL is not looked at.
+fn holds(field: &FieldRef, stored: &FieldRef) -> bool {
+    field.data_type() == stored.data_type()
+        || unite(&[field, stored])
+            .is_ok_and(|united| bare_type(united.data_type()) == bare_type(field.data_type()))
 }

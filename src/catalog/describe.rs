@@ -1,8 +1,10 @@
 //! Statistics of a dataset, from its files' footers.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
@@ -11,7 +13,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 
 use super::dataset::{Dataset, PartFile};
 use crate::error::{Error, Result, contain};
-use crate::storage::{Footer, storable};
+use crate::storage::{Footer, storable, to_logical};
 
 /// What is known of a column's values; `None` where a file's footer does not tell.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,22 +42,40 @@ impl PartFile {
 
 /// The statistics that a footer holds for the columns of `schema`; `path` is for errors.
 pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) -> Result<Statistics> {
-    let own = own_types(schema, &footer.schema);
+    let twins = has_twins(schema, &footer.schema).then(|| footer.numbered()).transpose()?;
+    let own = if twins.is_some() { by_place(&footer.schema) } else { own_types(schema, &footer.schema) };
+    let metadata = twins.as_ref().unwrap_or(&footer.metadata);
     let path = path.display();
-    let mut statistics =
-        contain(|| DFParquetMetadata::statistics_from_parquet_metadata(&footer.metadata, &own))
-            .map_err(|why| Error::data_loss(format!("the statistics of {path}: {why}")))?
-            .map_err(|error| {
-                Error::data_loss(format!("the statistics of {path} are damaged: {error}")).with_source(error)
-            })?;
+    let mut statistics = contain(|| DFParquetMetadata::statistics_from_parquet_metadata(metadata, &own))
+        .map_err(|why| Error::data_loss(format!("the statistics of {path}: {why}")))?
+        .map_err(|error| {
+            Error::data_loss(format!("the statistics of {path} are damaged: {error}")).with_source(error)
+        })?;
     let columns = statistics.column_statistics.iter_mut().zip(own.fields()).zip(schema.fields());
     for ((column, own), wanted) in columns {
         if own.data_type() != wanted.data_type() {
-            column.min_value = cast(&column.min_value, wanted.data_type());
-            column.max_value = cast(&column.max_value, wanted.data_type());
+            column.min_value = cast(&column.min_value, wanted.name(), wanted.data_type());
+            column.max_value = cast(&column.max_value, wanted.name(), wanted.data_type());
         }
     }
     Ok(statistics)
+}
+
+/// Whether a file has several columns of one name, and those of `schema` are its own in their order.
+fn has_twins(schema: &Schema, stored: &Schema) -> bool {
+    let mut known = HashSet::new();
+    let is_new = |field: &FieldRef| known.insert(field.name().clone());
+    let names =
+        |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    !stored.fields().iter().all(is_new) && names(schema) == names(stored)
+}
+
+/// The columns of a file as [`Footer::numbered`] calls them.
+fn by_place(stored: &Schema) -> SchemaRef {
+    let stored = storable(stored);
+    let fields = stored.fields().iter().enumerate();
+    let fields = fields.map(|(place, field)| Field::clone(field).with_name(place.to_string()));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// `schema` in the types that the columns have in a file of the schema `stored`: its statistics are read
@@ -75,11 +95,18 @@ fn own_types(schema: &SchemaRef, stored: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(own).collect::<Vec<_>>()))
 }
 
-/// A bound in another type, as exact as it was; unknown where it has no value there.
-fn cast(bound: &Precision<ScalarValue>, data_type: &DataType) -> Precision<ScalarValue> {
+/// A bound in another type, as exact as it was; unknown where it has no value there that is the very same.
+fn cast(bound: &Precision<ScalarValue>, name: &str, data_type: &DataType) -> Precision<ScalarValue> {
+    let same = |value: &ScalarValue| {
+        let field = |data_type: DataType| Schema::new(vec![Field::new(name, data_type, true)]);
+        let column = value.to_array_of_size(1).ok()?;
+        let batch = RecordBatch::try_new(Arc::new(field(value.data_type())), vec![column]).ok()?;
+        let given = to_logical(&batch, &Arc::new(field(data_type.clone()))).ok()?;
+        ScalarValue::try_from_array(given.column(0), 0).ok()
+    };
     match bound {
-        Precision::Exact(value) => value.cast_to(data_type).map_or(Precision::Absent, Precision::Exact),
-        Precision::Inexact(value) => value.cast_to(data_type).map_or(Precision::Absent, Precision::Inexact),
+        Precision::Exact(value) => same(value).map_or(Precision::Absent, Precision::Exact),
+        Precision::Inexact(value) => same(value).map_or(Precision::Absent, Precision::Inexact),
         Precision::Absent => Precision::Absent,
     }
 }

@@ -4,6 +4,7 @@
 //! another program drops in is visible to the next request. The methods here block on files; callers
 //! on a runtime go through [`storage::blocking`](crate::storage::blocking).
 
+mod adapt;
 mod cached;
 mod dataset;
 mod delta;

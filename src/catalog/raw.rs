@@ -6,15 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use super::dataset::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::storage::{
-    FileStat, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row, slices,
-    to_logical, without_views,
+    FileStat, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row,
+    is_decodable_as, slices, to_logical, without_views,
 };
 
 /// All row groups.
@@ -250,21 +250,6 @@ impl RawScan {
     }
 }
 
-/// Whether Parquet's reader can give a column that is `stored` as `wanted` right away: another form of
-/// strings.
-fn is_decodable_as(stored: &DataType, wanted: &DataType) -> bool {
-    use DataType::{LargeUtf8, Utf8, Utf8View};
-    let plain = |data_type: &DataType| {
-        without_views(&Schema::new(vec![Field::new("", data_type.clone(), true)]))
-            .field(0)
-            .data_type()
-            .clone()
-    };
-    stored == wanted
-        || plain(stored) == plain(wanted)
-        || matches!((stored, wanted), (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View))
-}
-
 /// The rows of a piece, batch after batch.
 pub struct PieceScan {
     raw: Arc<RawScan>,
@@ -300,7 +285,11 @@ impl PieceScan {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(own)), columns, &options)
             .map_err(|error| Error::data_loss(format!("the columns of a file do not fit: {error}")))?;
-        Ok(to_logical(&batch, wanted)?.columns().to_vec())
+        let converted = to_logical(&batch, wanted).map_err(|error| {
+            let path = self.raw.snapshot.files[self.part].path();
+            Error::new(error.kind(), format!("{}: {}", path.display(), error.message()))
+        });
+        Ok(converted?.columns().to_vec())
     }
 
     /// The batch of one file as the dataset has it, with NULL in columns that this file lacks, and the

@@ -1,5 +1,6 @@
 //! A snapshot as DataFusion's table, read through the descriptors that it holds.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -34,12 +35,15 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::adapt::{Adapters, is_converted};
 use super::cached::CachedSource;
 use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
-use crate::storage::{ColumnCache, FooterCache, HeldFile, blocking, remaining, storable, with_order_of};
+use crate::storage::{
+    ColumnCache, FooterCache, HeldFile, blocking, decodable_as, remaining, storable, with_order_of,
+};
 
 /// A snapshot as a table.
 #[derive(Debug)]
@@ -165,6 +169,27 @@ impl SnapshotTable {
         statistics
     }
 
+    /// The schema that a part is decoded in: the table's types where the reader gives these right away.
+    fn decoded(&self, part: &PartFile) -> Schema {
+        let own = with_order_of(&storable(&part.footer.schema), &self.file_schema);
+        decodable_as(&own, &self.file_schema)
+    }
+
+    /// Whether columns of some parts have to be converted before a filter can look at them.
+    fn has_converted(&self) -> bool {
+        let mut known = HashSet::new();
+        let dataset = &self.snapshot.dataset;
+        let is_other = |part: &&PartFile| !Arc::ptr_eq(&part.footer.schema, &dataset.file_schema);
+        let parts = dataset.parts.iter().filter(is_other);
+        let mut distinct = parts.filter(|part| known.insert(part.footer.schema_hash()));
+        distinct.any(|part| {
+            self.decoded(part).fields().iter().any(|own| {
+                let wanted = self.file_schema.fields().find(own.name());
+                wanted.is_some_and(|(_, wanted)| is_converted(own.data_type(), wanted.data_type()))
+            })
+        })
+    }
+
     fn file(&self, place: usize, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
         let mut statistics = part.statistics(&self.file_schema).map_err(external)?;
         for (column, field) in statistics.column_statistics.iter_mut().zip(self.file_schema.fields()) {
@@ -179,7 +204,7 @@ impl SnapshotTable {
         let place = self.is_located.then(|| ScalarValue::UInt32(u32::try_from(place).ok()));
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
-            .with_arrow_schema(with_order_of(&storable(&part.footer.schema), &self.file_schema).into())
+            .with_arrow_schema(self.decoded(part).into())
             .with_extension(held.clone())
             .with_extension(Arc::clone(&part.footer));
         if let Some(deleted) = &part.deleted {
@@ -249,6 +274,9 @@ impl TableProvider for SnapshotTable {
         let mut options = state.default_table_options().parquet;
         options.global = state.config_options().execution.parquet.clone();
         options.global.pushdown_filters |= is_selective(filters, &self.physical, &statistics);
+        let is_converted = dataset.delta.is_none() && self.has_converted();
+        // The reader drops a filter of a column that is converted without a word.
+        options.global.pushdown_filters &= !is_converted;
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
@@ -263,6 +291,7 @@ impl TableProvider for SnapshotTable {
             .with_statistics(statistics)
             .with_projection_indices(self.places(projection))?
             .with_limit(limit)
+            .with_expr_adapter(is_converted.then(|| Arc::new(Adapters) as _))
             .build();
         Ok(DataSourceExec::from_data_source(scan))
     }

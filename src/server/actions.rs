@@ -22,7 +22,7 @@ use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, Kind,
 use crate::engine::deadline_exceeded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{CommitSummary, DeltaLog, blocking};
+use crate::storage::{CommitSummary, DeltaLog, EXTENSION_METADATA, blocking};
 
 const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
@@ -344,6 +344,8 @@ fn description(
         min: stats.min.as_ref().map(ToString::to_string),
         max: stats.max.as_ref().map(ToString::to_string),
         distinct_count: stats.distinct_count,
+        extension: field.extension_type_name().unwrap_or_default().to_owned(),
+        extension_metadata: field.metadata().get(EXTENSION_METADATA).cloned().unwrap_or_default(),
     });
     let path = match &dataset.kind {
         Kind::Registered(path) => path.to_string_lossy().into_owned(),

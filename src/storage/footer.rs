@@ -1,5 +1,6 @@
 //! Parquet footers: parsed once, cached under the identity of their file.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +18,8 @@ use quick_cache::sync::Cache;
 
 use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
-use super::names::ColumnNames;
+use super::logical::amended;
+use super::names::{ColumnNames, numbered};
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
 
@@ -28,6 +30,10 @@ pub struct Footer {
     pub metadata: Arc<ParquetMetaData>,
     /// The Arrow schema as it was stored (`ARROW:schema`), or as it follows from the Parquet types.
     pub schema: SchemaRef,
+    /// Whether the schema is another one than Parquet's reader makes of the footer by itself.
+    pub is_amended: bool,
+    /// Tells apart schemas that differ, but for very few: made when it is first asked for.
+    schema_hash: OnceLock<u64>,
     /// The schema as FlightInfo has it, made when it is first asked for: listings ask every time.
     encoded: OnceLock<Bytes>,
     /// See [`for_queries`](Self::for_queries).
@@ -52,6 +58,17 @@ impl Footer {
         Ok(Arc::clone(self.queried.get_or_init(|| made)))
     }
 
+    /// The footer with columns that are called by their places: `0`, `1`, …
+    pub fn numbered(&self) -> Result<ParquetMetaData> {
+        numbered(&self.metadata).map_err(|error| Error::internal(format!("a footer of numbers: {error}")))
+    }
+
+    /// A hash of the columns of the schema.
+    pub fn schema_hash(&self) -> u64 {
+        let hash = || BuildHasherDefault::<DefaultHasher>::default().hash_one(self.schema.fields());
+        *self.schema_hash.get_or_init(hash)
+    }
+
     /// Rows in the file.
     pub fn rows(&self) -> u64 {
         u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
@@ -70,8 +87,17 @@ impl Footer {
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| unreadable(file, error))?;
-        let (metadata, schema) = (Arc::clone(loaded.metadata()), Arc::clone(loaded.schema()));
-        let footer = Self { metadata, schema, encoded: OnceLock::new(), queried: OnceLock::new() };
+        let metadata = Arc::clone(loaded.metadata());
+        let amended = amended(metadata.file_metadata(), loaded.schema());
+        let is_amended = amended.is_some();
+        let footer = Self {
+            metadata,
+            schema: amended.unwrap_or_else(|| Arc::clone(loaded.schema())),
+            is_amended,
+            schema_hash: OnceLock::new(),
+            encoded: OnceLock::new(),
+            queried: OnceLock::new(),
+        };
         footer.check(file.path())?;
         Ok(footer)
     }

@@ -17,6 +17,7 @@ mod encoders;
 mod file;
 mod footer;
 mod listing;
+mod logical;
 mod names;
 mod others;
 mod pages;
@@ -26,6 +27,7 @@ mod staging;
 mod storing;
 mod table_format;
 mod types;
+mod unite;
 mod writeback;
 
 pub use area::Area;
@@ -39,6 +41,7 @@ pub use delta::{
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};
+pub use logical::{EXTENSION_METADATA, EXTENSION_NAME, UUID};
 pub use names::{ColumnNames, FieldName, InnerNames};
 pub use others::list_others;
 pub use root::{Root, Target};
@@ -47,8 +50,10 @@ pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, chec
 pub use storing::{BatchSink, Storing};
 pub use table_format::{SINK_LOG, TableFormat};
 pub use types::{
-    batch_bytes, cast_batch, decodable, ipc_schema, rewrite_field, storable, with_order_of, without_views,
+    batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as, rewrite_field, storable,
+    with_order_of, without_views,
 };
+pub use unite::{Clash, bare_type, unite};
 
 use std::num::NonZeroUsize;
 

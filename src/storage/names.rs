@@ -15,7 +15,7 @@ use parquet::schema::types::{GroupTypeBuilder, PrimitiveTypeBuilder, SchemaDescr
 use sha2::{Digest, Sha256};
 
 /// Where a file holds its Arrow schema, in its own names.
-const ARROW_SCHEMA: &str = "ARROW:schema";
+pub(super) const ARROW_SCHEMA: &str = "ARROW:schema";
 
 type Result<T> = std::result::Result<T, ParquetError>;
 
@@ -71,43 +71,56 @@ impl ColumnNames {
 
     /// `metadata` in the names of the table.
     pub(super) fn rename(&self, metadata: &ParquetMetaData) -> Result<ParquetMetaData> {
-        let file = metadata.file_metadata();
-        let root = file.schema_descr().root_schema_ptr();
-        let fields = renamed_fields(root.get_fields(), &self.columns)?;
-        let schema = Arc::new(SchemaDescriptor::new(rebuilt(&root, root.name(), Some(fields))?));
-        // Without it the Arrow types follow from Parquet's; the table's own are in its log.
-        let notes: Option<Vec<KeyValue>> = file
-            .key_value_metadata()
-            .map(|notes| notes.iter().filter(|note| note.key != ARROW_SCHEMA).cloned().collect());
-        let renamed = FileMetaData::new(
-            file.version(),
-            file.num_rows(),
-            file.created_by().map(str::to_owned),
-            notes,
-            Arc::clone(&schema),
-            file.column_orders().cloned(),
-        );
-        let group = |group: &RowGroupMetaData| {
-            let mut builder = RowGroupMetaData::builder(Arc::clone(&schema))
-                .set_num_rows(group.num_rows())
-                .set_sorting_columns(group.sorting_columns().cloned())
-                .set_total_byte_size(group.total_byte_size())
-                .set_column_metadata(group.columns().to_vec());
-            if let Some(ordinal) = group.ordinal() {
-                builder = builder.set_ordinal(ordinal);
-            }
-            if let Some(offset) = group.file_offset() {
-                builder = builder.set_file_offset(offset);
-            }
-            builder.build()
-        };
-        let groups = metadata.row_groups().iter().map(group).collect::<Result<_>>()?;
-        let builder = ParquetMetaDataBuilder::new(renamed)
-            .set_row_groups(groups)
-            .set_column_index(metadata.column_index().cloned())
-            .set_offset_index(metadata.offset_index().cloned());
-        Ok(builder.build())
+        let root = metadata.file_metadata().schema_descr().root_schema();
+        with_columns(metadata, renamed_fields(root.get_fields(), &self.columns)?)
     }
+}
+
+/// `metadata` with columns that are called by their places: `0`, `1`, … So each can be found by a name, also
+/// where a file has several of one name.
+pub(super) fn numbered(metadata: &ParquetMetaData) -> Result<ParquetMetaData> {
+    let columns = metadata.file_metadata().schema_descr().root_schema().get_fields().iter().enumerate();
+    let columns = columns.map(|(place, column)| rebuilt(column, &place.to_string(), None));
+    with_columns(metadata, columns.collect::<Result<_>>()?)
+}
+
+/// `metadata` with other names of its columns.
+fn with_columns(metadata: &ParquetMetaData, columns: Vec<TypePtr>) -> Result<ParquetMetaData> {
+    let file = metadata.file_metadata();
+    let root = file.schema_descr().root_schema_ptr();
+    let schema = Arc::new(SchemaDescriptor::new(rebuilt(&root, root.name(), Some(columns))?));
+    // Without it the Arrow types follow from Parquet's; the table's own are in its log.
+    let notes: Option<Vec<KeyValue>> = file
+        .key_value_metadata()
+        .map(|notes| notes.iter().filter(|note| note.key != ARROW_SCHEMA).cloned().collect());
+    let renamed = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(str::to_owned),
+        notes,
+        Arc::clone(&schema),
+        file.column_orders().cloned(),
+    );
+    let group = |group: &RowGroupMetaData| {
+        let mut builder = RowGroupMetaData::builder(Arc::clone(&schema))
+            .set_num_rows(group.num_rows())
+            .set_sorting_columns(group.sorting_columns().cloned())
+            .set_total_byte_size(group.total_byte_size())
+            .set_column_metadata(group.columns().to_vec());
+        if let Some(ordinal) = group.ordinal() {
+            builder = builder.set_ordinal(ordinal);
+        }
+        if let Some(offset) = group.file_offset() {
+            builder = builder.set_file_offset(offset);
+        }
+        builder.build()
+    };
+    let groups = metadata.row_groups().iter().map(group).collect::<Result<_>>()?;
+    let builder = ParquetMetaDataBuilder::new(renamed)
+        .set_row_groups(groups)
+        .set_column_index(metadata.column_index().cloned())
+        .set_offset_index(metadata.offset_index().cloned());
+    Ok(builder.build())
 }
 
 fn renamed_fields(stored: &[TypePtr], names: &[FieldName]) -> Result<Vec<TypePtr>> {
@@ -172,7 +185,7 @@ fn group_fields(group: &Type) -> &[TypePtr] {
 
 /// The item of a list of three levels; older writers have lists of two, whose repeated field is the item.
 /// <https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#backward-compatibility-rules>
-fn item_of<'a>(list: &Type, repeated: &'a Type) -> Option<&'a TypePtr> {
+pub(super) fn item_of<'a>(list: &Type, repeated: &'a Type) -> Option<&'a TypePtr> {
     let is_item = repeated.name() == "array" || repeated.name() == format!("{}_tuple", list.name());
     match group_fields(repeated) {
         [item] if !is_item => Some(item),

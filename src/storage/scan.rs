@@ -167,7 +167,7 @@ impl SliceScan {
     ) -> Result<Self> {
         let build = || {
             let mut options = ArrowReaderOptions::new();
-            if projection.schema != footer.schema {
+            if footer.is_amended || projection.schema != footer.schema {
                 options = options.with_schema(SchemaRef::clone(&projection.schema));
             }
             let metadata = ArrowReaderMetadata::try_new(footer.metadata.clone(), options)?;

@@ -95,6 +95,58 @@ pub fn decodable(schema: &Schema) -> Schema {
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
+/// `own`, the schema of a file as its columns can be decoded, in the types of the `wanted` columns of the same
+/// names where the reader gives these right away: another layout of texts or bytes, values instead of a
+/// dictionary, another name of a zone.
+pub fn decodable_as(own: &Schema, wanted: &Schema) -> Schema {
+    let field = |field: &FieldRef| match wanted.field_with_name(field.name()) {
+        Ok(wanted)
+            if wanted.data_type() != field.data_type()
+                && is_decodable_as(field.data_type(), wanted.data_type()) =>
+        {
+            Arc::new(Field::clone(field).with_data_type(wanted.data_type().clone()))
+        }
+        _ => Arc::clone(field),
+    };
+    Schema::new_with_metadata(own.fields().iter().map(field).collect::<Vec<_>>(), own.metadata().clone())
+}
+
+/// Whether Parquet's reader can give a column that is `stored` as `wanted` right away.
+pub fn is_decodable_as(stored: &DataType, wanted: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Dictionary, FixedSizeList, LargeBinary, LargeList, LargeUtf8, List, Map, Struct,
+        Timestamp, Utf8, Utf8View,
+    };
+    let is_same = |stored: &FieldRef, wanted: &FieldRef| {
+        stored.name() == wanted.name()
+            && stored.is_nullable() == wanted.is_nullable()
+            && stored.metadata() == wanted.metadata()
+            && is_decodable_as(stored.data_type(), wanted.data_type())
+    };
+    match (stored, wanted) {
+        _ if stored == wanted => true,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View)
+        | (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (Dictionary(_, value), Utf8 | LargeUtf8 | Utf8View) => {
+            matches!(**value, Utf8 | LargeUtf8 | Utf8View)
+        }
+        (Dictionary(_, value), Binary | LargeBinary | BinaryView) => {
+            matches!(**value, Binary | LargeBinary | BinaryView)
+        }
+        (Timestamp(unit, Some(_)), Timestamp(other, Some(_))) => unit == other,
+        (List(stored), List(wanted)) | (LargeList(stored), LargeList(wanted)) => is_same(stored, wanted),
+        (FixedSizeList(stored, size), FixedSizeList(wanted, other)) => {
+            size == other && is_same(stored, wanted)
+        }
+        (Map(stored, order), Map(wanted, other)) => order == other && is_same(stored, wanted),
+        (Struct(stored), Struct(wanted)) => {
+            stored.len() == wanted.len()
+                && stored.iter().zip(wanted).all(|(stored, wanted)| is_same(stored, wanted))
+        }
+        _ => false,
+    }
+}
+
 /// `stored` with maps whose keys are sorted where those of the `wanted` columns of the same names are. Delta's types
 /// do not tell that, so its files do not either, and there is no cast from the one to the other.
 pub fn with_order_of(stored: &Schema, wanted: &Schema) -> Schema {

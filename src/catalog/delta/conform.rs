@@ -124,6 +124,10 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to)) => {
             fits(from.data_type(), to.data_type())
         }
+        // What the items are called is a matter of taste.
+        (FixedSizeList(from, size), FixedSizeList(to, other)) => {
+            size == other && fits(from.data_type(), to.data_type())
+        }
         (Map(from, _), Map(to, _)) => match (from.data_type(), to.data_type()) {
             // What their parts are called is a matter of taste.
             (Struct(from), Struct(to)) => {

@@ -16,8 +16,8 @@ use super::super::store::{Catalog, can_be};
 use super::writer::{DataWriter, Finished, data_file_name, stats_of};
 use crate::error::{Error, Result};
 use crate::storage::{
-    DELTA_LOG, DeltaLog, EntryKind, NewFile, SINK_LOG, Target, delta_types, first_entry, first_entry_path,
-    rewrite_field,
+    DELTA_LOG, DeltaLog, EntryKind, NewFile, SINK_LOG, Target, bare_type, delta_types, first_entry,
+    first_entry_path, rewrite_field,
 };
 
 /// Bytes of rows that are decoded at once while a dataset is written anew.
@@ -117,7 +117,7 @@ impl Catalog {
         delta_types(&described.schema)?;
         let has_links = described.parts.iter().any(|part| self.passes_link(&part.path));
         let has_odd_keys = described.partition_fields.iter().any(|key| !is_plain_key(key.data_type()));
-        if needs_rewrite(&described.schema) || has_links || has_odd_keys {
+        if needs_rewrite(&described.schema) || has_other_types(&described) || has_links || has_odd_keys {
             return self.promote_rewritten(dataset, form);
         }
         let files = new_files(&described)?;
@@ -250,6 +250,24 @@ fn new_files(dataset: &Dataset) -> Result<Vec<NewFile>> {
 
 fn text_of(value: &ScalarValue) -> Option<String> {
     (!value.is_null()).then(|| value.to_string())
+}
+
+/// Whether some file has a column in a type that a table's other readers would not take for the table's. Those
+/// that Delta stores alike, they do.
+fn has_other_types(dataset: &Dataset) -> bool {
+    let stored = |schema: &Schema| delta_types(schema).ok();
+    let Some(table) = stored(&dataset.file_schema) else { return true };
+    let is_other = |part: &PartFile| {
+        if part.footer.schema.fields() == dataset.file_schema.fields() {
+            return false;
+        }
+        let Some(own) = stored(&part.footer.schema) else { return true };
+        own.fields().iter().any(|field| {
+            let wanted = table.fields().find(field.name());
+            wanted.is_none_or(|(_, wanted)| bare_type(wanted.data_type()) != bare_type(field.data_type()))
+        })
+    };
+    dataset.parts.iter().any(is_other)
 }
 
 /// Whether a column is stored in the files in a way that other readers of Delta tables do not know.

@@ -210,10 +210,8 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
             relabel(&runs, to)
         }
         (DataType::Struct(_), DataType::Struct(fields)) => structs(array.as_struct(), fields),
-        (DataType::Timestamp(from, _), DataType::Timestamp(unit, _)) => {
-            let ticks = relabel(array, &DataType::Int64)?;
-            relabel(&rescale(&ticks, micros(*from)?, micros(*unit)?)?, to)
-        }
+        _ if counts_alike(from, to) => retimed(array, to),
+        (from, DataType::Float32 | DataType::Float64) if from.is_integer() => floats(array, to),
         (DataType::Float32, DataType::Float16) => halves(array),
         _ if backing(from).is_some() && backing(from) == backing(to) => relabel(array, to),
         _ => match Lists::of(array) {
@@ -250,29 +248,80 @@ fn relabel(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     Ok(make_array(array.to_data().into_builder().data_type(to.clone()).build()?))
 }
 
-fn micros(unit: TimeUnit) -> Result<i64, ArrowError> {
-    match unit {
-        TimeUnit::Second => Ok(1_000_000),
-        TimeUnit::Millisecond => Ok(1000),
-        TimeUnit::Microsecond => Ok(1),
-        TimeUnit::Nanosecond => Err(ArrowError::CastError("nanoseconds are no microseconds".to_owned())),
+/// How many nanoseconds one is of what a type of moments, times or durations counts.
+fn nanos(data_type: &DataType) -> Option<i64> {
+    let of = |unit: TimeUnit| match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1000,
+        TimeUnit::Nanosecond => 1,
+    };
+    match data_type {
+        DataType::Timestamp(unit, _)
+        | DataType::Time32(unit)
+        | DataType::Time64(unit)
+        | DataType::Duration(unit) => Some(of(*unit)),
+        DataType::Date64 => Some(of(TimeUnit::Millisecond)),
+        DataType::Date32 => Some(86_400 * of(TimeUnit::Second)),
+        _ => None,
     }
 }
 
-/// `ticks` of `from` microseconds as such of `to` microseconds, none of them wrapped or rounded.
+/// Whether what two such types count differs in units only.
+fn counts_alike(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Date32, Date64, Duration, Time32, Time64, Timestamp};
+    matches!(
+        (from, to),
+        (Timestamp(..), Timestamp(..))
+            | (Date32 | Date64, Timestamp(_, None))
+            | (Date32, Date64)
+            | (Time32(_) | Time64(_), Time32(_) | Time64(_))
+            | (Duration(_), Duration(_))
+    )
+}
+
+/// What counts time in the unit of `to`.
+fn retimed(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let (Some(from), Some(unit)) = (nanos(array.data_type()), nanos(to)) else {
+        return Err(ArrowError::CastError(format!("{to} counts no time")));
+    };
+    let widened = |array: &ArrayRef| match array.data_type() {
+        DataType::Date32 | DataType::Time32(_) => {
+            cast_with_options(&relabel(array, &DataType::Int32)?, &DataType::Int64, &STRICT)
+        }
+        _ => relabel(array, &DataType::Int64),
+    };
+    let ticks = rescale(&widened(array)?, from, unit)?;
+    match to {
+        DataType::Time32(_) => relabel(&cast_with_options(&ticks, &DataType::Int32, &STRICT)?, to),
+        _ => relabel(&ticks, to),
+    }
+}
+
+/// `ticks` of `from` nanoseconds as such of `to` nanoseconds, none of them wrapped or rounded.
 fn rescale(ticks: &ArrayRef, from: i64, to: i64) -> Result<ArrayRef, ArrowError> {
     if from == to {
         return Ok(Arc::clone(ticks));
     }
     let exact = |tick: i64| {
-        let micros = tick.checked_mul(from).filter(|micros| micros % to == 0);
-        micros.map(|micros| micros / to).ok_or_else(|| {
-            ArrowError::CastError(format!(
-                "the timestamp {tick} (of {from} µs) is no whole number of {to} µs"
-            ))
+        let nanos = i128::from(tick) * i128::from(from);
+        let other = nanos / i128::from(to);
+        let is_whole = nanos % i128::from(to) == 0;
+        i64::try_from(other).ok().filter(|_| is_whole).ok_or_else(|| {
+            ArrowError::CastError(format!("the time {tick} (of {from} ns) is no whole number of {to} ns"))
         })
     };
     Ok(Arc::new(ticks.as_primitive::<Int64Type>().try_unary::<_, Int64Type, _>(exact)?))
+}
+
+/// Integers as floats, where Arrow's cast would round.
+fn floats(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let floats = cast_with_options(array, to, &STRICT)?;
+    // What was rounded up beyond the largest integer has no way back at all.
+    match cast_with_options(&floats, array.data_type(), &STRICT) {
+        Ok(back) if back.to_data() == array.to_data() => Ok(floats),
+        _ => Err(ArrowError::CastError(format!("an integer has more digits than {to} keeps"))),
+    }
 }
 
 /// Floats as halves, where Arrow's cast would round and overflow to infinity.
@@ -602,7 +651,8 @@ mod tests {
                 relabel(&primitive::<Int32Type>(n, len, nullable, |v| v as i32), data_type).unwrap()
             }
             DataType::Timestamp(unit, _) => {
-                let most = micros(*unit).map_or(i64::MAX, |micros| i64::MAX / micros);
+                let micros = nanos(data_type).unwrap() / 1000;
+                let most = if *unit == TimeUnit::Nanosecond { i64::MAX } else { i64::MAX / micros };
                 relabel(&primitive::<Int64Type>(n, len, nullable, |v| v.clamp(-most, most)), data_type)
                     .unwrap()
             }
