@@ -11,8 +11,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr, HiveDistributionStyle, Ident,
-    ObjectName, RenameTableNameKind, Statement as SqlStatement,
+    AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
+    HiveDistributionStyle, Ident, ObjectName, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
@@ -161,6 +161,9 @@ impl Engine {
             }
             Own::Rename { from, to } => {
                 return blocking(move || rename(&names, &from, &to)).await;
+            }
+            Own::SetNullable { table, column, nullable } => {
+                return blocking(move || set_nullable(&names, &table, &column, nullable)).await;
             }
             Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
             Own::Planned { statement, aside } => (statement, aside),
@@ -434,6 +437,7 @@ enum Own {
     Rename { from: TableReference, to: DatasetRef },
     Truncate { table: TableReference },
     AddColumns { table: TableReference, columns: Vec<ColumnDef> },
+    SetNullable { table: TableReference, column: String, nullable: bool },
     Planned { statement: Statement, aside: Aside },
 }
 
@@ -467,10 +471,13 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             if let Some(columns) = added_columns(&alter.operations) {
                 return Ok(Own::AddColumns { table: from, columns });
             }
+            if let Some((column, nullable)) = nullability(&alter.operations) {
+                return Ok(Own::SetNullable { table: from, column, nullable });
+            }
             let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() else {
                 return Err(Error::unimplemented(
-                    "of ALTER TABLE only RENAME TO and ADD COLUMN are supported; store other columns anew with \
-                     CREATE OR REPLACE TABLE … AS SELECT",
+                    "of ALTER TABLE only RENAME TO, ADD COLUMN and ALTER COLUMN … DROP NOT NULL and SET NOT NULL \
+                     are supported; store other columns anew with CREATE OR REPLACE TABLE … AS SELECT",
                 ));
             };
             let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
@@ -519,6 +526,18 @@ fn added_columns(operations: &[AlterTableOperation]) -> Option<Vec<ColumnDef>> {
         _ => None,
     };
     operations.iter().map(column).collect()
+}
+
+/// The column that a statement lets hold NULL, or forbids to, if that is all that it does.
+fn nullability(operations: &[AlterTableOperation]) -> Option<(String, bool)> {
+    match operations {
+        [AlterTableOperation::AlterColumn { column_name, op }] => match op {
+            AlterColumnOperation::DropNotNull => Some((fold(column_name), true)),
+            AlterColumnOperation::SetNotNull => Some((fold(column_name), false)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The columns that a table is to be partitioned by, taken out of the statement: DataFusion does not know
@@ -666,6 +685,16 @@ fn add_columns(names: &Names, table: &TableReference, columns: Vec<FieldRef>) ->
     names.catalog.add_columns(&names.find(table)?, columns).map(|()| 0)
 }
 
+fn set_nullable(names: &Names, table: &TableReference, column: &str, nullable: bool) -> Result<u64> {
+    if let Some(temporary) = names.temporary(table) {
+        return Err(Error::unimplemented(format!(
+            "the columns of the temporary table {temporary} cannot be changed; make it anew with CREATE OR REPLACE \
+             TEMPORARY TABLE"
+        )));
+    }
+    names.catalog.set_nullable(&names.find(table)?, column, nullable).map(|()| 0)
+}
+
 /// An empty table with the same columns takes the table's place.
 fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     if let Some(name) = names.temporary(table) {
@@ -677,7 +706,7 @@ fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     let described = names.catalog.describe(&table)?;
     let options = PutOptions { if_version: Some(described.version().to_string()), ..PutOptions::default() };
     let catalog = Arc::clone(&names.catalog);
-    Upload::begin(catalog, table, Arc::clone(&described.schema), options)?.commit()?;
+    Upload::begin(catalog, table, described.lasting_schema(), options)?.commit()?;
     Ok(0)
 }
 

@@ -26,5 +26,6 @@ mod rpcs;
 mod snapshots;
 mod sqllogic;
 mod streaming;
+mod tables_of_others;
 mod tickets;
 mod tidy;

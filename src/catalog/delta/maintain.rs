@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::Array;
 use arrow::datatypes::{FieldRef, Schema};
+use parquet::basic::Type;
 use tokio::sync::OwnedMutexGuard;
 
+use super::super::dataset::PartFile;
 use super::super::name::DatasetRef;
+use super::super::raw::RawScan;
 use super::super::store::Catalog;
 use super::rewrite::RowChange;
 use super::{AtVersion, about, delta_version};
 use crate::catalog::Version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, Operation};
+
+/// Bytes of rows that are decoded at once.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// When tables are compacted by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +145,76 @@ impl Catalog {
         log.commit(&version, &changes).map(|_| ())
     }
 
+    /// Lets a column of a dataset hold NULL, or forbids it where no row has one.
+    pub fn set_nullable(self: &Arc<Self>, dataset: &DatasetRef, column: &str, nullable: bool) -> Result<()> {
+        self.root.check_writable()?;
+        let _lock = self.lock(dataset);
+        let log = self.promote(dataset)?;
+        let version = log.latest()?;
+        version.check_changeable()?;
+        let logical = version.logical();
+        let place = place_of(logical, column)
+            .ok_or_else(|| Error::invalid(format!("dataset {dataset} has no column {column:?}")))?;
+        if logical.field(place).is_nullable() == nullable {
+            return Ok(());
+        }
+        if !nullable {
+            self.check_no_nulls(dataset, &log, &version, place)?;
+        }
+        let mut fields = logical.fields().to_vec();
+        fields[place] = Arc::new(logical.field(place).clone().with_nullable(nullable));
+        let schema = Schema::new_with_metadata(fields, logical.metadata().clone());
+        let name = logical.field(place).name().clone();
+        let operation = if nullable { Operation::DropNotNull(name) } else { Operation::SetNotNull(name) };
+        let changes = Changes {
+            operation,
+            schema: Some(schema),
+            exact: !nullable,
+            ..Changes::append(Vec::new(), None)
+        };
+        log.commit(&version, &changes).map(|_| ())
+    }
+
+    fn check_no_nulls(
+        &self,
+        dataset: &DatasetRef,
+        log: &DeltaLog,
+        version: &DeltaVersion,
+        place: usize,
+    ) -> Result<()> {
+        let snapshot = Arc::new(self.delta_snapshot(dataset, log, version)?);
+        let field = Arc::clone(&snapshot.dataset.schema.fields()[place]);
+        let schema = Arc::new(Schema::new(vec![Arc::clone(&field)]));
+        let scan = Arc::new(RawScan::of_columns(snapshot, vec![place], None, schema));
+        for piece in scan.pieces(BATCH_BYTES) {
+            let mut rows = scan.open(&piece, BATCH_BYTES)?;
+            while let Some(batch) = rows.next_batch()? {
+                if batch.column(0).logical_null_count() > 0 {
+                    return Err(Error::precondition(format!(
+                        "column {:?} of dataset {dataset} cannot be NOT NULL: a row has NULL",
+                        field.name()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files anew that have timestamps of 96 bits: the library, which orders rows, takes them for
+    /// nanoseconds, of which 64 bits hold no far ones.
+    fn without_int96(
+        self: &Arc<Self>,
+        dataset: &DatasetRef,
+        log: &Arc<DeltaLog>,
+        _turn: &Turn,
+    ) -> Result<()> {
+        let change =
+            RowChange::begin(Arc::clone(self), dataset.clone(), Arc::clone(log), Operation::Compact)?;
+        let parts = change.snapshot().dataset.parts.iter().enumerate();
+        let files: Vec<usize> = parts.filter(|(_, part)| has_int96(part)).map(|(place, _)| place).collect();
+        if files.is_empty() { Ok(()) } else { change.compact(&files) }
+    }
+
     /// Compacts the small files of a dataset; by the columns `z_order` if any are given, and then all files.
     pub fn optimize_dataset(
         self: &Arc<Self>,
@@ -150,6 +227,7 @@ impl Catalog {
         if z_order.is_empty() {
             self.compact(dataset, log, turn, self.options.maintenance.small_file_bytes, 2)?;
         } else {
+            self.without_int96(dataset, log, turn)?;
             log.z_order(z_order).map_err(|error| about(dataset, &error))?;
         }
         let after = log.latest()?;
@@ -209,6 +287,20 @@ impl RowChange {
     fn small_files(&self, small_bytes: u64) -> BTreeMap<Vec<(String, Option<String>)>, Vec<usize>> {
         small_files(self.version(), small_bytes)
     }
+}
+
+/// The place of the column of a name, or of the only one that differs in case.
+fn place_of(schema: &Schema, name: &str) -> Option<usize> {
+    schema.index_of(name).ok().or_else(|| {
+        let fields = schema.fields().iter().enumerate();
+        let mut same = fields.filter(|(_, field)| field.name().to_lowercase() == name.to_lowercase());
+        same.next().filter(|_| same.next().is_none()).map(|(place, _)| place)
+    })
+}
+
+fn has_int96(part: &PartFile) -> bool {
+    let columns = part.footer.metadata.file_metadata().schema_descr();
+    columns.columns().iter().any(|column| column.physical_type() == Type::INT96)
 }
 
 /// The files below a size, by partition: their places among all files.

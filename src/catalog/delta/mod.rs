@@ -3,8 +3,10 @@
 mod checks;
 mod conform;
 mod maintain;
+mod nullability;
 mod promote;
 mod rewrite;
+mod spark;
 mod upload;
 mod writer;
 
@@ -22,6 +24,8 @@ pub use maintain::{MaintenanceOptions, Optimized, Vacuumed};
 pub use rewrite::RowChange;
 pub(super) use upload::DeltaUpload;
 pub use upload::parse_transaction;
+
+use nullability::as_in_files;
 
 use super::dataset::{Dataset, DeltaMark, PartFile, Snapshot, Version};
 use super::name::DatasetRef;
@@ -262,7 +266,8 @@ impl Catalog {
 
 fn assemble(dataset: &DatasetRef, version: &DeltaVersion, parts: Vec<PartFile>) -> Dataset {
     let columns = version.partition_columns();
-    Dataset::of_delta(dataset.clone(), mark(version), Arc::clone(version.logical()), columns, parts)
+    let schema = as_in_files(version.logical(), &parts);
+    Dataset::of_delta(dataset.clone(), mark(version), schema, columns, parts)
 }
 
 /// A file's values for the partition columns, in their order.

@@ -114,7 +114,8 @@ impl Catalog {
             )));
         }
         // Before anything is touched: what Delta cannot hold stays as it is.
-        delta_types(&described.schema)?;
+        let schema = described.lasting_schema();
+        delta_types(&schema)?;
         let has_links = described.parts.iter().any(|part| self.passes_link(&part.path));
         let has_odd_keys = described.partition_fields.iter().any(|key| !is_plain_key(key.data_type()));
         if needs_rewrite(&described.schema) || has_other_types(&described) || has_links || has_odd_keys {
@@ -123,9 +124,9 @@ impl Catalog {
         let files = new_files(&described)?;
         let names = partition_names(&described);
         if form == Form::File {
-            self.promote_file(dataset, &described, files)
+            self.promote_file(dataset, &described, &schema, files)
         } else {
-            self.promote_directory(&described, form, &names, files)
+            self.promote_directory(&described, (form, &schema), &names, files)
         }
     }
 
@@ -133,6 +134,7 @@ impl Catalog {
         &self,
         dataset: &DatasetRef,
         described: &Dataset,
+        schema: &Schema,
         mut files: Vec<NewFile>,
     ) -> Result<Arc<DeltaLog>> {
         let staged = StagedTable::new(self)?;
@@ -141,7 +143,7 @@ impl Catalog {
         };
         file.path = PathBuf::from(data_file_name());
         self.root.link_staged(&part.path, &staged.path.join(&file.path))?;
-        staged.complete(&described.schema, &[], files)?;
+        staged.complete(schema, &[], files)?;
         self.take_place(dataset, Form::File, &staged.path)
     }
 
@@ -149,7 +151,7 @@ impl Catalog {
     fn promote_directory(
         &self,
         described: &Dataset,
-        form: Form,
+        (form, schema): (Form, &Schema),
         partitions: &[String],
         mut files: Vec<NewFile>,
     ) -> Result<Arc<DeltaLog>> {
@@ -160,7 +162,7 @@ impl Catalog {
                 within.map(Path::to_owned).map_err(|_| Error::internal("a part outside of its dataset"))?;
         }
         let staged = StagedTable::new(self)?;
-        staged.complete(&described.schema, partitions, files)?;
+        staged.complete(schema, partitions, files)?;
         self.root.publish(&staged.path.join(DELTA_LOG), &base.join(DELTA_LOG), Target::MustBeNew)?;
         self.delta.open(&base)
     }
@@ -170,7 +172,7 @@ impl Catalog {
     fn promote_rewritten(self: &Arc<Self>, dataset: &DatasetRef, form: Form) -> Result<Arc<DeltaLog>> {
         let snapshot = Arc::new(self.snapshot(dataset)?);
         let described = &snapshot.dataset;
-        let (logical, partitions) = (Arc::clone(&described.schema), partition_names(described));
+        let (logical, partitions) = (described.lasting_schema(), partition_names(described));
         let mut writer = DataWriter::new(Arc::clone(self), &logical, &partitions)?;
         let scan = Arc::new(RawScan::new(Arc::clone(&snapshot)));
         for piece in scan.pieces(BATCH_BYTES) {

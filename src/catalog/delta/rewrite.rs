@@ -11,6 +11,7 @@ use super::super::dataset::Snapshot;
 use super::super::name::DatasetRef;
 use super::super::raw::{PieceScan, RawScan};
 use super::super::store::Catalog;
+use super::own_files;
 use super::writer::{DataWriter, place_all};
 use crate::error::{Error, Result};
 use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, NewFile, Operation};
@@ -51,7 +52,8 @@ impl RowChange {
             ));
         }
         // However many files there are: to make them fewer is what a compaction is for.
-        let files = if compacts { version.files() } else { catalog.checked_files(&dataset, &version)? };
+        let files =
+            if compacts { own_files(&version)? } else { catalog.checked_files(&dataset, &version)? };
         let snapshot = Arc::new(catalog.snapshot_of_files(&dataset, &log, &version, files)?);
         let writer = DataWriter::new(Arc::clone(&catalog), version.logical(), version.partition_columns())?;
         let writer = writer.with_checks(&version)?;

@@ -145,7 +145,7 @@ impl Columns {
 
     fn of_plain(dataset: &Dataset) -> Self {
         let partitions = dataset.partition_fields.iter().map(|field| field.name().clone()).collect();
-        Self { schema: Arc::clone(&dataset.schema), partitions }
+        Self { schema: dataset.lasting_schema(), partitions }
     }
 
     fn with(&self, schema: Schema) -> Self {

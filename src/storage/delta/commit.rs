@@ -7,8 +7,7 @@ use arrow::datatypes::Schema;
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake_core::kernel::transaction::{CommitData, PROTOCOL, TransactionError};
 use deltalake_core::kernel::{
-    Action, Add, CommitInfo, Metadata, MetadataExt, Protocol, Remove, StructType, Transaction as TxnAction,
-    new_metadata,
+    Action, Add, CommitInfo, Metadata, Protocol, Remove, StructType, Transaction as TxnAction, new_metadata,
 };
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -16,8 +15,10 @@ use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
+use super::columns::with_columns;
 use super::error::delta_error;
 use super::log::{ARROW_SCHEMA, DELTA_LOG, DataFile, DeltaLog, DeltaVersion, arrow_schema};
+use super::mapping::without_mapping;
 use super::types::{delta_types, logical_text, needs_timestamp_ntz, struct_type};
 use crate::error::{Error, Result};
 use crate::storage::Target;
@@ -61,6 +62,10 @@ pub enum Operation {
     Compact,
     /// Columns are added.
     AddColumns,
+    /// A column takes NULL from now on.
+    DropNotNull(String),
+    /// A column, which has no NULL, takes none from now on.
+    SetNotNull(String),
 }
 
 /// An application's own number for a change: the same one is committed once.
@@ -297,6 +302,11 @@ fn commit_data(latest: &DeltaVersion, changes: &Changes) -> Result<CommitData> {
 fn library_operation(latest: &DeltaVersion, changes: &Changes) -> DeltaOperation {
     let partition_by = Some(latest.partition_columns().to_vec()).filter(|columns| !columns.is_empty());
     let write = |mode| DeltaOperation::Write { mode, partition_by: partition_by.clone(), predicate: None };
+    let noted = |column: &str, nullable| {
+        let mut field = latest.state.schema().field(column)?.clone();
+        field.nullable = nullable;
+        Some(field)
+    };
     match &changes.operation {
         Operation::Create | Operation::Append => write(SaveMode::Append),
         Operation::Overwrite => write(SaveMode::Overwrite),
@@ -311,6 +321,13 @@ fn library_operation(latest: &DeltaVersion, changes: &Changes) -> DeltaOperation
         },
         Operation::Compact => DeltaOperation::Optimize { predicate: None, target_size: 0 },
         Operation::AddColumns => DeltaOperation::AddColumn { fields: Vec::new() },
+        Operation::DropNotNull(column) => match noted(column, true) {
+            Some(column) => DeltaOperation::DropColumnNotNull { column },
+            None => DeltaOperation::UpdateFieldMetadata { fields: Vec::new() },
+        },
+        Operation::SetNotNull(column) => {
+            DeltaOperation::UpdateFieldMetadata { fields: noted(column, false).into_iter().collect() }
+        }
     }
 }
 
@@ -372,24 +389,20 @@ fn described(logical: &Schema, partitions: &[String]) -> Result<(Metadata, Proto
 /// The actions that give a table other columns.
 fn new_schema(latest: &DeltaVersion, logical: &Schema) -> Result<Vec<Action>> {
     let stored = delta_types(logical)?;
-    let before = latest.state.schema();
-    // A column that stays keeps what other programs have noted on it: invariants, say.
-    let plain = struct_type(&stored)?;
-    let columns = plain.fields().map(|field| {
-        let same = before
-            .field(field.name())
-            .filter(|old| old.data_type() == field.data_type() && old.is_nullable() == field.is_nullable());
-        same.unwrap_or(field).clone()
-    });
-    let columns = StructType::try_new(columns.collect::<Vec<_>>())
-        .map_err(|error| Error::internal(format!("the columns of a table: {error}")))?;
-    let mut metadata = latest.state.metadata().clone().with_schema(&columns).map_err(described_badly)?;
-    metadata = if arrow_schema(&columns)? == *logical {
-        metadata.remove_config_key(ARROW_SCHEMA)
+    let odd = |error: serde_json::Error| Error::internal(format!("the metadata of a table: {error}"));
+    let mut metadata = serde_json::to_value(latest.state.metadata()).map_err(odd)?;
+    let text = metadata.get("schemaString").and_then(Value::as_str).unwrap_or_default();
+    let text = with_columns(text, &delta_types(latest.stored())?, &stored)?;
+    let columns: StructType = serde_json::from_str(&text).map_err(odd)?;
+    let properties = metadata.get_mut("configuration").and_then(Value::as_object_mut);
+    let properties = properties.ok_or_else(|| Error::internal("a table without properties"))?;
+    if without_mapping(&arrow_schema(&columns)?) == *logical {
+        properties.remove(ARROW_SCHEMA);
     } else {
-        metadata.add_config_key(ARROW_SCHEMA.to_owned(), logical_text(logical))
+        properties.insert(ARROW_SCHEMA.to_owned(), logical_text(logical).into());
     }
-    .map_err(described_badly)?;
+    metadata["schemaString"] = text.into();
+    let metadata: Metadata = serde_json::from_value(metadata).map_err(odd)?;
     let mut actions = vec![Action::Metadata(metadata)];
     let now = serde_json::to_value(latest.state.protocol())
         .map_err(|error| Error::internal(format!("the protocol of a table: {error}")))?;
@@ -434,7 +447,14 @@ fn protocol(value: Value) -> Result<Protocol> {
 
 /// Whether what it does depends on the rows that were there.
 fn reads_rows(operation: &Operation) -> bool {
-    !matches!(operation, Operation::Append | Operation::Create | Operation::Compact | Operation::AddColumns)
+    !matches!(
+        operation,
+        Operation::Append
+            | Operation::Create
+            | Operation::Compact
+            | Operation::AddColumns
+            | Operation::DropNotNull(_)
+    )
 }
 
 fn is_blind(info: Option<&CommitInfo>) -> bool {

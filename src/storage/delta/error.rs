@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use delta_kernel::table_features::TableFeature;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 
@@ -34,6 +35,7 @@ pub(super) fn delta_error(error: DeltaTableError) -> Error {
     let text = match kind {
         ErrorKind::DataLoss => format!("the log of the Delta table is damaged: {error}"),
         ErrorKind::Internal => format!("the Delta library: {error}"),
+        ErrorKind::Unimplemented => format!("the Delta table is not supported: {error}"),
         _ => error.to_string(),
     };
     Error::new(kind, text).with_source(error)
@@ -62,13 +64,28 @@ fn transaction_error(error: &TransactionError) -> Error {
 /// The error for a table whose features are not all known.
 pub(super) fn unreadable(error: &TransactionError) -> Error {
     match error {
-        TransactionError::UnsupportedTableFeatures(features) => {
-            let names: Vec<_> = features.iter().map(ToString::to_string).collect();
-            Error::unimplemented(format!(
-                "the Delta table uses features that are not supported: {}",
-                names.join(", ")
-            ))
-        }
+        TransactionError::UnsupportedTableFeatures(features) => Error::unimplemented(format!(
+            "the Delta table uses features that are not supported: {}",
+            names(features)
+        )),
         other => Error::unimplemented(format!("the Delta table is not supported: {other}")),
     }
+}
+
+/// The error for a table that is read, and whose writers need to know of features that are not known here.
+pub(super) fn unwritable(error: &TransactionError) -> Error {
+    match error {
+        TransactionError::UnsupportedTableFeatures(features) => Error::unimplemented(format!(
+            "the Delta table uses features that are not supported in writes: {}; it is read, but not changed here; \
+             change it with the program that made it, or make a copy with CREATE TABLE … AS SELECT",
+            names(features)
+        )),
+        other => unreadable(other),
+    }
+}
+
+fn names(features: &[TableFeature]) -> String {
+    let mut names: Vec<_> = features.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.join(", ")
 }

@@ -4,7 +4,9 @@
 //! written like all others. What it works on is a directory that is held open, through a store that
 //! syncs what it writes.
 
+mod columns;
 mod commit;
+mod entry;
 mod error;
 mod log;
 mod mapping;
