@@ -124,6 +124,10 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_MAX_SQL_DEPTH", value_name = "LEVELS")]
     pub max_sql_depth: Option<usize>,
 
+    /// The most tables that a statement may read, its CTEs written out [default: 500]
+    #[arg(long, env = "AIRSTRIP_MAX_SQL_TABLES", value_name = "COUNT")]
+    pub max_sql_tables: Option<usize>,
+
     /// Plans that are kept for statements that come again; 0: none [default: 256]
     #[arg(long, env = "AIRSTRIP_PLAN_CACHE", value_name = "COUNT")]
     pub plan_cache: Option<usize>,
@@ -152,6 +156,10 @@ pub struct Settings {
     /// Connections at once; further ones wait [default: 1024]
     #[arg(long, env = "AIRSTRIP_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
+
+    /// How long a connection may be there without a request [default: 30s]
+    #[arg(long, env = "AIRSTRIP_FIRST_REQUEST_TIMEOUT", value_name = "TIME")]
+    pub first_request_timeout: Option<Period>,
 
     /// Requests at once on one connection [default: 256]
     #[arg(long, env = "AIRSTRIP_MAX_STREAMS", value_name = "COUNT")]
@@ -315,6 +323,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
             max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
+            max_sql_tables: self.max_sql_tables.or(weaker.max_sql_tables),
             plan_cache: self.plan_cache.or(weaker.plan_cache),
             max_parts: self.max_parts.or(weaker.max_parts),
             compact_files: self.compact_files.or(weaker.compact_files),
@@ -322,6 +331,7 @@ impl Settings {
             footer_cache: self.footer_cache.or(weaker.footer_cache),
             column_cache: self.column_cache.or(weaker.column_cache),
             max_connections: self.max_connections.or(weaker.max_connections),
+            first_request_timeout: self.first_request_timeout.or(weaker.first_request_timeout),
             max_streams: self.max_streams.or(weaker.max_streams),
             max_sessions: self.max_sessions.or(weaker.max_sessions),
             statement_memory: self.statement_memory.or(weaker.statement_memory),
@@ -356,6 +366,7 @@ impl Settings {
             sql: SqlLimits {
                 bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
                 depth: count("max-sql-depth", self.max_sql_depth.unwrap_or(256), SQL_DEPTH)?,
+                tables: positive("max-sql-tables", self.max_sql_tables.unwrap_or(500))?,
             },
             plans: self.plan_cache.unwrap_or(256),
         };
@@ -378,6 +389,7 @@ impl Settings {
                 frame: between("http-frame", self.http_frame, 1 << 20, HTTP_FRAMES)?,
                 keepalive: period(self.keepalive, 30),
                 max_streams: self.max_streams.unwrap_or(256).max(1),
+                first_request: period(self.first_request_timeout, 30),
             },
             zero_copy: self.zero_copy.unwrap_or(true),
             downloads: DownloadOptions {

@@ -4,13 +4,14 @@
 //! before is answered from the [`ColumnCache`], in the same rows and the same order; everything else is left
 //! to the source behind.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -22,11 +23,14 @@ use datafusion::datasource::physical_plan::{
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::object_store::ObjectStore;
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{
     DynamicFilterTracking, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr,
 };
+use datafusion::physical_expr_adapter::replace_columns_with_literals;
 use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
@@ -220,6 +224,21 @@ impl Rows {
         }))
     }
 
+    /// What row groups of `file` are judged by, in terms of its own columns: a partition column is a constant there.
+    fn predicate_of(&self, file: &PartitionedFile) -> DfResult<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(predicate) = &self.predicate else { return Ok(None) };
+        // What comes from elsewhere in the plan is as it is by now.
+        let predicate = snapshot_physical_expr(Arc::clone(predicate))?;
+        let fields = self.table.table_partition_cols().iter();
+        let values: HashMap<&str, &ScalarValue> =
+            fields.map(|field| field.name().as_str()).zip(&file.partition_values).collect();
+        if !collect_columns(&predicate).iter().any(|column| values.contains_key(column.name())) {
+            return Ok(Some(predicate));
+        }
+        let predicate = replace_columns_with_literals(predicate, &values)?;
+        PhysicalExprSimplifier::new(self.table.file_schema()).simplify(predicate).map(Some)
+    }
+
     /// The batches of a row group of `rows` rows, whose columns are `chunks`.
     fn batches(
         self: Arc<Self>,
@@ -263,6 +282,14 @@ impl Rows {
         let columns = columns.collect::<DfResult<_>>()?;
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.output), columns, &options)?))
     }
+}
+
+/// Whether no row can pass, whatever its values are.
+fn is_never_true(predicate: &Arc<dyn PhysicalExpr>) -> bool {
+    let literal = predicate.downcast_ref::<Literal>();
+    literal.is_some_and(|literal| {
+        literal.value().is_null() || *literal.value() == ScalarValue::Boolean(Some(false))
+    })
 }
 
 /// Whether a filter comes from elsewhere in the plan, while it runs.
@@ -309,24 +336,25 @@ impl CachedFiles {
 
     /// The row groups of a file, or of its range, that can hold rows which pass.
     fn groups(&self, file: &PartitionedFile, columns: &ColumnFile) -> DfResult<Vec<usize>> {
+        let predicate = self.rows.predicate_of(file)?;
+        if predicate.as_ref().is_some_and(is_never_true) {
+            return Ok(Vec::new());
+        }
         let metadata = columns.footer().for_queries().map_err(external)?;
         let groups = metadata.row_groups();
         let mut kept = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(groups.len()));
         if let Some(range) = &file.range {
             kept.prune_by_range(groups, range);
         }
-        if let Some(predicate) = &self.rows.predicate {
-            let table = self.rows.table.table_schema();
-            // What comes from elsewhere in the plan is as it is by now.
-            let predicate = snapshot_physical_expr(Arc::clone(predicate))?;
+        if let Some(predicate) = predicate {
+            let schema = self.rows.table.file_schema();
             let predicate =
-                PruningPredicateBuilder::new().with_file_schema(Arc::clone(table)).try_build(predicate)?;
+                PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(predicate)?;
             if !predicate.always_true() {
                 let path = file.object_meta.location.as_ref();
                 // Not the scan's: Parquet's reader counts for itself where it reads the file after all.
                 let metrics = ParquetFileMetrics::new(0, path, &ExecutionPlanMetricsSet::new());
                 let stored = metadata.file_metadata().schema_descr();
-                let schema: &Schema = self.rows.table.file_schema();
                 kept.prune_by_statistics(schema, stored, groups, &predicate, &metrics);
             }
         }

@@ -9,6 +9,7 @@ mod cached;
 mod dataset;
 mod delta;
 mod describe;
+mod information;
 mod layout;
 mod name;
 mod partitions;

@@ -36,7 +36,12 @@ impl DatasetName {
     /// The shortest text that [`parse`](Self::parse) reads as this name: a name that itself ends in
     /// `.parquet` needs the suffix once more.
     pub fn to_wire(&self) -> String {
-        if self.0.ends_with(SUFFIX) { format!("{}{SUFFIX}", self.0) } else { self.0.clone() }
+        if self.0.ends_with(SUFFIX) { self.with_suffix() } else { self.0.clone() }
+    }
+
+    /// The name of a file that is this dataset.
+    pub fn with_suffix(&self) -> String {
+        format!("{}{SUFFIX}", self.0)
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::ViewTable;
@@ -17,6 +16,7 @@ use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{LogicalPlan, TableType};
 
 use super::dataset::Snapshot;
+use super::information::InformationSchema;
 use super::name::{DatasetName, DatasetRef, SchemaName};
 use super::store::Catalog;
 use super::view::View;
@@ -173,7 +173,7 @@ impl CatalogProvider for QueryCatalog {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == INFORMATION_SCHEMA {
-            return Some(Arc::new(InformationSchemaProvider::new(Arc::new(self.columns_only()))));
+            return Some(Arc::new(InformationSchema::of(self.columns_only())));
         }
         if name == SYSTEM_SCHEMA {
             return Some(Arc::clone(&self.shared.namespace.system));

@@ -1,6 +1,7 @@
 //! Finding datasets and opening them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,18 @@ pub struct Listed {
     form: Form,
 }
 
+impl Listed {
+    /// The elements of the descriptor's path that names it as it lies in the root: a file with its suffix, a folder as
+    /// it is called.
+    pub fn to_path(&self) -> Vec<String> {
+        let mut path = self.reference.to_path();
+        if let (Form::File | Form::SuffixedDirectory, Some(name)) = (self.form, path.last_mut()) {
+            *name = self.reference.name.with_suffix();
+        }
+        path
+    }
+}
+
 /// Whether `dataset` may take `form`: what a listing would read as something else, a schema's folder
 /// say, is not to be reached under a dataset's name either.
 pub(super) fn can_be(dataset: &DatasetRef, form: Form) -> bool {
@@ -126,6 +139,11 @@ impl Catalog {
     /// The root that is served.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// A file without a name beside the datasets, for what waits and has no room in memory.
+    pub fn unnamed_file(&self) -> Result<File> {
+        self.root.create_unnamed()
     }
 
     /// The schemas: the default one, then the `.db` folders by name.

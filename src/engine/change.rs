@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
+use super::bound_rows::{BoundRows, over_rows};
 use super::environment::{Environment, TemporaryTables};
 use super::gather::Gathering;
 use super::modify::{self, ChangeSink, Changing};
@@ -130,6 +131,45 @@ impl Engine {
         let changed = self.change_parsed(&activity, (statement, values), environment, permit, deadline).await;
         activity.end(changed.as_ref().err());
         changed
+    }
+
+    /// Runs an INSERT of VALUES for all of `rows` as they come, and says how many it stored: all of them, in one
+    /// version of the table, or none.
+    pub async fn insert_rows(
+        &self,
+        activity: Arc<Activity>,
+        sql: &str,
+        rows: BoundRows,
+        environment: &Environment,
+        deadline: Instant,
+    ) -> Result<u64> {
+        let permit = self.admit(&activity, deadline).await?;
+        activity.enter(State::Planning);
+        let mut environment = environment.clone();
+        environment.scope.types = TypeProfile::Native;
+        let planner = self.planner(&environment, activity.token().clone())?;
+        let (text, limits) = (sql.to_owned(), self.sql);
+        let plan = async move {
+            let statement = parse(&text, &limits)?;
+            let Statement::Statement(inner) = &statement else {
+                return Err(Error::internal("an INSERT that is parsed as something else"));
+            };
+            let table = modify::target(inner)?;
+            let (values, replaces) = modify::insertion(planner.logical(statement).await?)?;
+            let query = planner.physical(vec![over_rows(values, rows)?]).await?;
+            Ok((query, table, replaces))
+        };
+        let inserted = async {
+            let planned = self.planning(deadline, plan.boxed());
+            let (query, table, replaces) = activity.unless_stopped(planned).await?;
+            let schema = Arc::clone(query.schema());
+            let names = Names { catalog: Arc::clone(self.catalog()), environment };
+            let sink = blocking(move || names.insertion(&table, schema, replaces)).await?;
+            self.run_into(&activity, query, sink, permit, deadline).await
+        };
+        let inserted = inserted.await;
+        activity.end(inserted.as_ref().err());
+        inserted
     }
 
     async fn change_parsed(

@@ -1,8 +1,10 @@
 //! Queries without computation: some columns of one dataset as they are stored.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
 
@@ -25,9 +27,12 @@ impl StoredColumns {
             LogicalPlan::Projection(projection) => {
                 let inner = Self::of(&projection.input)?;
                 let schema = projection.input.schema();
+                // A look through all columns for each of them takes long where they are thousands.
+                let places: HashMap<Column, usize> = schema.columns().into_iter().zip(0..).collect();
                 let column = |expr: &Expr| {
                     let Expr::Column(column) = expr.clone().unalias() else { return None };
-                    inner.columns.get(schema.maybe_index_of_column(&column)?).copied()
+                    let place = places.get(&column).copied();
+                    inner.columns.get(place.or_else(|| schema.maybe_index_of_column(&column))?).copied()
                 };
                 let columns = projection.expr.iter().map(column).collect::<Option<_>>()?;
                 Some(Self { columns, ..inner })
@@ -51,6 +56,12 @@ impl StoredColumns {
             }
             _ => None,
         }
+    }
+
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> u64 {
+        let all = self.snapshot.dataset.rows();
+        self.limit.map_or(all, |limit| all.min(limit as u64))
     }
 
     /// `None` where the first so many rows are not to be told without reading them.

@@ -39,6 +39,12 @@ fn classify(error: &DataFusionError) -> (ErrorKind, String) {
         DataFusionError::IoError(io) if io.kind() == std::io::ErrorKind::StorageFull => {
             (ResourceExhausted, "the disk is full".to_owned())
         }
+        DataFusionError::Internal(text) if says_of_arguments(text) => {
+            (InvalidArgument, with_place(error, text))
+        }
+        DataFusionError::Internal(text) if text.contains("not implemented for type") => {
+            (Unimplemented, plain(text))
+        }
         // Of the crate regex, by way of several wrappers.
         _ if text.contains("regex parse error") => (InvalidArgument, text),
         _ => (Internal, text),
@@ -67,6 +73,29 @@ fn arrow_kind(error: &ArrowError) -> (ErrorKind, String) {
     (kind, error.to_string())
 }
 
+/// What functions of DataFusion's say of arguments that they cannot take, and call internal.
+const OF_ARGUMENTS: [&str; 7] = [
+    "array_resize: ",
+    "could not cast array of type List(",
+    "could not cast array of type LargeList(",
+    "could not cast array of type FixedSizeList(",
+    "Unavailable default cast for native type",
+    "Expected a Map type",
+    "Nth value indices are 1 based",
+];
+
+fn says_of_arguments(text: &str) -> bool {
+    OF_ARGUMENTS.iter().any(|part| text.contains(part))
+}
+
+/// A message without what DataFusion adds to those that it takes for its own bugs.
+fn plain(text: &str) -> String {
+    match text.split_once("\nThis issue was likely caused by a bug in DataFusion's code") {
+        Some((text, _)) => text.replace("Internal error: ", ""),
+        None => text.to_owned(),
+    }
+}
+
 /// The parser's message; it says line and column itself.
 fn parser_text(error: &ParserError) -> String {
     match error {
@@ -79,8 +108,31 @@ fn parser_text(error: &ParserError) -> String {
 
 /// `text` with the place in the SQL that the planner means, if it knows.
 fn with_place(error: &DataFusionError, text: &str) -> String {
+    let text = plain(text);
     match error.diagnostic().and_then(|diagnostic| diagnostic.span) {
         Some(span) => format!("{text} (at Line: {}, Column: {})", span.start.line, span.start.column),
-        None => text.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: DataFusionError) -> (ErrorKind, String) {
+        let error = Error::from(error);
+        (error.kind(), error.message().to_owned())
+    }
+
+    #[test]
+    fn what_functions_say_of_their_arguments_is_no_bug() {
+        let text = "array_resize: failed to convert size to usize".to_owned();
+        let wrapped = DataFusionError::Internal(text.clone()).context("evaluating");
+        assert_eq!(of(wrapped), (ErrorKind::InvalidArgument, text));
+        let nested = DataFusionError::Internal("a schema that does not fit".to_owned());
+        let planned = DataFusionError::Plan(format!("Function 'trim' failed with: {nested}"));
+        let text = "Function 'trim' failed with: a schema that does not fit.".to_owned();
+        assert_eq!(of(planned), (ErrorKind::InvalidArgument, text));
+        assert_eq!(of(nested).0, ErrorKind::Internal);
     }
 }

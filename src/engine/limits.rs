@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement, Visit, Visitor, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    ObjectName, ObjectNamePart, Query, Statement as SqlStatement, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -17,77 +19,93 @@ pub struct SqlLimits {
     pub bytes: usize,
     /// Levels of nesting: of parentheses, of operators in one expression, of set operations.
     pub depth: usize,
+    /// Tables that are read, with CTEs written out.
+    pub tables: usize,
 }
 
 /// The most nodes that a plan may have.
 pub(super) const MAX_PLAN_NODES: usize = 50_000;
-/// The most tables that a statement may read, CTEs written out: a chain of CTEs that each use the one
-/// before twice doubles with every line of SQL, and so does the time to plan it.
-const MAX_RELATIONS: u64 = 500;
 
-/// Fails if `statement` reads more than [`MAX_RELATIONS`] tables once its CTEs are written out. An
-/// upper bound: CTEs of one name in different places count as one that reads what they read together.
-pub(super) fn check_relations(statement: &SqlStatement) -> Result<()> {
-    let mut ctes = Ctes::default();
-    let _ = statement.visit(&mut ctes);
-    let total = relations_of(statement).iter().fold(0_u64, |sum, name| {
-        let size = ctes.size(name, &mut Vec::new());
-        sum.saturating_add(size)
-    });
-    if total <= MAX_RELATIONS {
-        return Ok(());
+/// Fails if `statement` reads more tables than `limits` allow once its CTEs are written out: a chain of CTEs that each use
+/// the one before twice doubles with every line of SQL, and so does the time to plan it.
+pub(super) fn check_relations(statement: &SqlStatement, limits: &SqlLimits) -> Result<()> {
+    let mut count = Relations { most: limits.tables as u64, ..Relations::default() };
+    match statement.visit(&mut count) {
+        ControlFlow::Continue(()) if count.outside <= count.most => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "the statement reads more than {} tables once its CTEs are written out (the setting max-sql-tables); \
+             store steps that are used often as datasets",
+            limits.tables
+        ))),
     }
-    Err(Error::invalid(format!(
-        "the statement reads more than {MAX_RELATIONS} tables once its CTEs are written out; store steps \
-         that are used often as datasets"
-    )))
 }
 
-/// The tables that each CTE names, by the CTE's name.
+/// Counts the tables that a statement reads, CTEs written out, of which each counts itself too. Stops where one is above
+/// the most.
 #[derive(Default)]
-struct Ctes {
-    reads: HashMap<String, Vec<String>>,
-    sizes: HashMap<String, u64>,
+struct Relations {
+    most: u64,
+    /// The tables outside of queries, and in those that are done.
+    outside: u64,
+    /// The queries around what is visited.
+    open: Vec<Scope>,
 }
 
-impl Ctes {
-    /// Tables that `name` stands for: itself, if it is no CTE, or one inside of itself (recursion).
-    fn size(&mut self, name: &str, inside: &mut Vec<String>) -> u64 {
-        if let Some(known) = self.sizes.get(name) {
-            return *known;
-        }
-        if inside.iter().any(|outer| outer == name) || !self.reads.contains_key(name) {
-            return 1;
-        }
-        inside.push(name.to_owned());
-        let reads = self.reads.get(name).cloned().unwrap_or_default();
-        let size = reads.iter().fold(1_u64, |sum, read| sum.saturating_add(self.size(read, inside)));
-        inside.pop();
-        self.sizes.insert(name.to_owned(), size);
-        size
+/// A query that is visited.
+#[derive(Default)]
+struct Scope {
+    /// The names of its CTEs, by the addresses of their queries.
+    names: HashMap<usize, String>,
+    /// The tables that each CTE so far stands for.
+    ctes: HashMap<String, u64>,
+    tables: u64,
+}
+
+impl Relations {
+    /// What a name stands for: the innermost CTE of that name that is complete (inside of itself, in a recursion, it is
+    /// not), else one table.
+    fn size(&self, name: &ObjectName) -> u64 {
+        let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return 1 };
+        let name = name.value.to_lowercase();
+        let cte = self.open.iter().rev().find_map(|scope| scope.ctes.get(&name));
+        cte.map_or(1, |tables| tables.saturating_add(1))
+    }
+
+    fn add(&mut self, tables: u64) -> ControlFlow<()> {
+        let count = self.open.last_mut().map_or(&mut self.outside, |scope| &mut scope.tables);
+        *count = count.saturating_add(tables);
+        if *count > self.most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
-impl Visitor for Ctes {
+fn address(query: &Query) -> usize {
+    std::ptr::from_ref(query).addr()
+}
+
+impl Visitor for Relations {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            let name = cte.alias.name.value.to_lowercase();
-            self.reads.entry(name).or_default().extend(relations_of(&cte.query));
-        }
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        let names = ctes.map(|cte| (address(&cte.query), cte.alias.name.value.to_lowercase()));
+        self.open.push(Scope { names: names.collect(), ..Scope::default() });
         ControlFlow::Continue(())
     }
-}
 
-/// The names of the tables in `node`, each as often as it stands there.
-fn relations_of(node: &impl Visit) -> Vec<String> {
-    let mut names = Vec::new();
-    let _ = visit_relations(node, |name| {
-        names.push(name.to_string().to_lowercase());
-        ControlFlow::<()>::Continue(())
-    });
-    names
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        self.add(self.size(name))
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = self.open.pop().map_or(0, |scope| scope.tables);
+        if let Some(outer) = self.open.last_mut()
+            && let Some(name) = outer.names.get(&address(query))
+        {
+            outer.ctes.insert(name.clone(), tables);
+            return ControlFlow::Continue(());
+        }
+        self.add(tables)
+    }
 }
 
 /// The tokens of `sql`, unless it is longer or deeper than `limits` allow.
@@ -217,7 +235,7 @@ mod tests {
 
     fn relations(sql: &str) -> Result<()> {
         let statements = Parser::parse_sql(&GenericDialect {}, sql).unwrap();
-        check_relations(&statements[0])
+        check_relations(&statements[0], &SqlLimits { bytes: 0, depth: 0, tables: 500 })
     }
 
     #[test]
@@ -228,12 +246,21 @@ mod tests {
         }
         assert!(relations(&format!("{doubling} select * from c5")).is_err());
         assert!(relations(&format!("select 1 from (select 2){}", ", t".repeat(600))).is_err());
-        let linear: Vec<_> =
-            (1..200).map(|line| format!("c{line} as (select * from c{})", line - 1)).collect();
-        assert!(
-            relations(&format!("with c0 as (select 1), {} select * from c20", linear[..20].join(",")))
-                .is_ok()
-        );
+        let linear = |lines: usize| {
+            let ctes: Vec<_> =
+                (1..lines).map(|line| format!("c{line} as (select * from c{})", line - 1)).collect();
+            relations(&format!("with c0 as (select 1), {} select * from c{}", ctes.join(","), lines - 1))
+        };
+        linear(400).unwrap();
+        assert!(linear(502).is_err());
+        // One that is not used is written out nowhere.
+        relations(&format!("with c as (select 1 from t{}) select 1", ", t".repeat(400))).unwrap();
+        relations(&format!("with c as (select 1 from t{0}) select 1 from t{0}", ", t".repeat(400))).unwrap();
+        // A name means the CTE of its own query, else of the one around it.
+        let many = format!("with c as (select 1 from t{})", ", t".repeat(300));
+        relations(&format!("{many} select (with c as (select 1) select * from c) from c")).unwrap();
+        assert!(relations(&format!("{many} select (select max(1) from c) from c")).is_err());
+        assert!(relations(&format!("{many} select * from \"C\" join c on true")).is_err());
         let recursive =
             "with recursive r as (select 1 as n union all select n + 1 from r where n < 9) table r";
         assert!(relations(&recursive.replace("table r", "select * from r")).is_ok());
@@ -246,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_limits_are_named() {
-        let limits = SqlLimits { bytes: 100, depth: 10 };
+        let limits = SqlLimits { bytes: 100, depth: 10, tables: 1 };
         let error = tokenize(&"x".repeat(101), &limits).unwrap_err();
         assert!(error.message().contains("max-sql-bytes"), "{error}");
         let error = tokenize(&format!("select 1{}", "+1".repeat(20)), &limits).unwrap_err();

@@ -8,6 +8,7 @@
 //! query; one that fails says so, and never ends early as if it were whole.
 
 mod admission;
+mod bound_rows;
 mod bounded;
 mod change;
 mod columns;
@@ -40,6 +41,7 @@ mod views;
 mod workers;
 
 pub use admission::{AdmissionOptions, Permit};
+pub use bound_rows::BoundRows;
 pub use change::TableSink;
 pub use environment::{Environment, TemporaryTables};
 pub use gather::Gathering;

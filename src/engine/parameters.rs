@@ -54,7 +54,7 @@ impl Wanted {
     /// The values of one bound row. A text is read as the type that the statement asks for; other
     /// values stay what they are, and SQL's own rules coerce them.
     pub(super) fn values(&self, bound: &Bound, row: usize) -> Result<ParamValues> {
-        let columns = bound.columns_for(&self.parameters)?;
+        let columns = columns_for(&bound.schema(), &self.parameters)?;
         let mut values = HashMap::new();
         for ((name, wanted), column) in self.parameters.iter().zip(columns) {
             let column = bound.batch.column(column);
@@ -80,6 +80,11 @@ impl Wanted {
             values.insert(name.clone(), value);
         }
         Ok(ParamValues::from(values))
+    }
+
+    /// Names without `$`, and the types that the statement gives them.
+    pub(super) fn parameters(&self) -> &[(String, Option<DataType>)] {
+        &self.parameters
     }
 
     /// Whether there are none.
@@ -122,7 +127,7 @@ fn concrete(data_type: Option<&DataType>) -> DataType {
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
@@ -152,22 +157,21 @@ impl Bound {
     pub fn schema(&self) -> SchemaRef {
         self.batch.schema()
     }
+}
 
-    /// The column of each parameter: by name where the columns are called as the parameters are, `$`
-    /// included, else by position.
-    fn columns_for(&self, parameters: &[(String, Option<DataType>)]) -> Result<Vec<usize>> {
-        let (have, want) = (self.batch.num_columns(), parameters.len());
-        if have != want {
-            return Err(Error::invalid(format!("the statement has {want} parameters, {have} were bound")));
-        }
-        let schema = self.batch.schema();
-        let named = parameters.iter().map(|(name, _)| {
-            let plain = name.parse::<u32>().is_err().then(|| schema.index_of(name).ok()).flatten();
-            schema.index_of(&format!("${name}")).ok().or(plain)
-        });
-        let named: Option<Vec<usize>> = named.collect();
-        Ok(named.unwrap_or_else(|| (0..want).collect()))
+/// The column of each parameter: by name where the columns are called as the parameters are, `$` included, else by
+/// position.
+pub(super) fn columns_for(schema: &Schema, parameters: &[(String, Option<DataType>)]) -> Result<Vec<usize>> {
+    let (have, want) = (schema.fields().len(), parameters.len());
+    if have != want {
+        return Err(Error::invalid(format!("the statement has {want} parameters, {have} were bound")));
     }
+    let named = parameters.iter().map(|(name, _)| {
+        let plain = name.parse::<u32>().is_err().then(|| schema.index_of(name).ok()).flatten();
+        schema.index_of(&format!("${name}")).ok().or(plain)
+    });
+    let named: Option<Vec<usize>> = named.collect();
+    Ok(named.unwrap_or_else(|| (0..want).collect()))
 }
 
 #[cfg(test)]

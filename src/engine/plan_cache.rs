@@ -239,7 +239,7 @@ mod tests {
         };
         let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
         let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };
-        let sql = SqlLimits { bytes: 1 << 20, depth: 100 };
+        let sql = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500 };
         let options = EngineOptions {
             memory_bytes: 1 << 30,
             spill_dir: None,

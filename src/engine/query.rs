@@ -10,9 +10,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
@@ -433,16 +435,26 @@ impl Query {
         digest(self.output.schema())
     }
 
-    /// The number of rows, where the plan knows it exactly before it runs.
+    /// The number of rows, where it is known exactly before the query runs.
     pub fn exact_rows(&self) -> Option<u64> {
-        let rows = |plan: &Arc<dyn ExecutionPlan>| {
-            let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
-            match statistics.ok()?.num_rows {
-                Precision::Exact(rows) => Some(rows as u64),
-                _ => None,
-            }
-        };
-        self.plans.iter().map(rows).sum()
+        match &self.stored {
+            Some(stored) => Some(stored.rows()),
+            None => self.plans.iter().map(exact_rows).sum(),
+        }
+    }
+}
+
+/// The rows of a plan, where its statistics are exact. Those of scans and of what is above them leave the limits of
+/// scans out, so that a plan that has a limit anywhere tells nothing.
+fn exact_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    let limited = plan.exists(|node| Ok(node.fetch().is_some() || node.is::<GlobalLimitExec>())).ok()?;
+    if limited {
+        return None;
+    }
+    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+    match statistics.ok()?.num_rows {
+        Precision::Exact(rows) => Some(rows as u64),
+        _ => None,
     }
 }
 

@@ -50,18 +50,18 @@ pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
             statements.len() + 1
         )));
     }
-    correct_within(&mut statement)?;
+    correct_within(&mut statement, limits)?;
     Ok(statement)
 }
 
 /// Checks and corrects the SQL of a statement, also inside of EXPLAIN.
-fn correct_within(statement: &mut Statement) -> Result<()> {
+fn correct_within(statement: &mut Statement, limits: &SqlLimits) -> Result<()> {
     match statement {
         Statement::Statement(statement) => {
-            check_relations(statement)?;
+            check_relations(statement, limits)?;
             correct(statement)
         }
-        Statement::Explain(explain) => correct_within(&mut explain.statement),
+        Statement::Explain(explain) => correct_within(&mut explain.statement, limits),
         _ => Ok(()),
     }
 }
@@ -200,7 +200,7 @@ fn unsupported(what: &str) -> Error {
 mod tests {
     use super::*;
 
-    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200 };
+    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
 
     fn kind_of(sql: &str) -> Result<StatementKind> {
         kind(&parse(sql, &LIMITS)?)

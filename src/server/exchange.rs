@@ -2,7 +2,6 @@
 
 use arrow_flight::FlightData;
 use arrow_flight::sql::Command;
-use futures::StreamExt;
 use tonic::Streaming;
 
 use super::flight::Handler;
@@ -47,21 +46,9 @@ impl Handler {
             && self.engine.reads_table(sql, INPUT).await?
             && let Some(schema) = receiver.schema().await?
         {
-            let input = InputTable::table(schema, batches(receiver))?;
+            let input = InputTable::table(schema, receiver.batches())?;
             environment.input = Some((INPUT.to_owned(), input));
         }
         self.run_query(query, environment, client, rpc).await.map(flight_data)
     }
-}
-
-fn batches(receiver: Receiver) -> futures::stream::BoxStream<'static, Result<arrow::array::RecordBatch>> {
-    futures::stream::try_unfold(receiver, |mut receiver| async move {
-        while let Some(received) = receiver.next().await? {
-            if let Some(batch) = received.batch {
-                return Ok(Some((batch, receiver)));
-            }
-        }
-        Ok(None)
-    })
-    .boxed()
 }

@@ -10,9 +10,13 @@ use uuid::Uuid;
 
 use super::flight::Handler;
 use super::respond::Responses;
+use super::status::status;
+use crate::error::{Error, Result};
 
 /// What the tokens that this server gives out begin with: `anonymous.USER.ID`, the user in Base64.
 pub(super) const TOKEN: &str = "anonymous.";
+/// The longest token that is sent back: with other headers it has to stay below the 8 KiB that some clients take.
+const MAX_TOKEN: usize = 4096;
 
 impl Handler {
     /// A client that brings Basic credentials expects a bearer token, and one that brings a token
@@ -21,7 +25,7 @@ impl Handler {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Responses<HandshakeResponse>>, Status> {
-        let token = bearer(request.metadata());
+        let token = bearer(request.metadata()).map_err(|error| status(&error))?;
         let mut messages = request.into_inner();
         // Zero messages, an empty one, or one with credentials: all are fine.
         let first = tokio::time::timeout(self.options.idle_timeout, messages.next()).await;
@@ -39,11 +43,22 @@ impl Handler {
 
 /// The token for a client that brought credentials: its own if it is one, else one of its own from us,
 /// so that two clients of one user are two sessions.
-fn bearer(metadata: &MetadataMap) -> Option<AsciiMetadataValue> {
-    let given = metadata.get("authorization")?;
-    let Some(user) = basic_user(given.to_str().ok()?) else { return Some(given.clone()) };
-    let (user, id) = (URL_SAFE_NO_PAD.encode(user), Uuid::new_v4());
-    AsciiMetadataValue::try_from(format!("Bearer {TOKEN}{user}.{id}")).ok()
+fn bearer(metadata: &MetadataMap) -> Result<Option<AsciiMetadataValue>> {
+    let Some(given) = metadata.get("authorization") else { return Ok(None) };
+    let Ok(text) = given.to_str() else { return Ok(None) };
+    let token = match basic_user(text) {
+        None => Some(given.clone()),
+        Some(user) => {
+            let (user, id) = (URL_SAFE_NO_PAD.encode(user), Uuid::new_v4());
+            AsciiMetadataValue::try_from(format!("Bearer {TOKEN}{user}.{id}")).ok()
+        }
+    };
+    if token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
+        return Err(Error::invalid(format!(
+            "the token, or the user's name, is longer than the {MAX_TOKEN} bytes that every client takes back"
+        )));
+    }
+    Ok(token)
 }
 
 /// The name that a request's credentials give its user.
@@ -77,17 +92,18 @@ mod tests {
     fn credentials_become_a_token_that_still_says_who_it_is() {
         // "me:secret", with and without padding.
         for basic in ["Basic bWU6c2VjcmV0", "Basic bWU6c2VjcmV0Cg==", "Basic bWU6c2VjcmV0Cg"] {
-            let token = bearer(&with(basic)).unwrap();
+            let token = bearer(&with(basic)).unwrap().unwrap();
             assert_eq!(user(&with(token.to_str().unwrap())).unwrap(), "me");
             assert_eq!(user(&with(basic)).unwrap(), "me");
-            assert_ne!(bearer(&with(basic)).unwrap(), token);
+            assert_ne!(bearer(&with(basic)).unwrap().unwrap(), token);
         }
     }
 
     #[test]
     fn a_token_comes_back_as_it_was() {
-        assert_eq!(bearer(&with("Bearer x")).unwrap(), "Bearer x");
+        assert_eq!(bearer(&with("Bearer x")).unwrap().unwrap(), "Bearer x");
         assert_eq!(user(&with("Bearer x")), None);
-        assert!(bearer(&MetadataMap::new()).is_none());
+        assert!(bearer(&MetadataMap::new()).unwrap().is_none());
+        assert!(bearer(&with(&format!("Bearer {}", "x".repeat(5000)))).is_err());
     }
 }

@@ -9,6 +9,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -36,6 +38,8 @@ pub struct HttpOptions {
     pub keepalive: Duration,
     /// Requests at once on one connection.
     pub max_streams: u32,
+    /// How long a connection may be there without a request.
+    pub first_request: Duration,
 }
 
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -64,7 +68,8 @@ pub(super) async fn serve<S, B>(
                 () = &mut stop => break,
                 next = connections.next() => match next {
                     Some(Ok(connection)) => {
-                        tokio::spawn(connected(server.clone(), connection, service.clone(), stopping.subscribe()));
+                        let goodbye = Goodbye { stopping: stopping.subscribe(), patience: options.first_request };
+                        tokio::spawn(connected(server.clone(), connection, service.clone(), goodbye));
                     }
                     Some(Err(_)) => {}
                     None => break,
@@ -90,12 +95,35 @@ fn builder(options: HttpOptions) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one connection to its end. It counts as open as long as `stopping` lives.
+/// When a connection is asked to end. It counts as open as long as this lives.
+struct Goodbye {
+    stopping: watch::Receiver<()>,
+    /// How long it may be there without a request. Clients that speak HTTP/2 open another one when they have one, and
+    /// what does not speak it, or nothing at all, is not to hold a place for ever.
+    patience: Duration,
+}
+
+impl Goodbye {
+    async fn due(&mut self, has_asked: &AtomicBool) {
+        let silent = async {
+            tokio::time::sleep(self.patience).await;
+            if has_asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = self.stopping.changed() => {}
+            () = silent => tracing::debug!("a connection is closed: no request came"),
+        }
+    }
+}
+
+/// Serves one connection to its end.
 async fn connected<S, B>(
     server: Builder<TokioExecutor>,
     connection: Connection,
     service: S,
-    mut stopping: watch::Receiver<()>,
+    mut goodbye: Goodbye,
 ) where
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -105,7 +133,10 @@ async fn connected<S, B>(
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let peer = connection.peer();
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&has_asked);
     let service = service.map_request(move |request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         let mut request = request.map(tonic::body::Body::new);
         request.extensions_mut().insert(peer.clone());
         request
@@ -114,7 +145,7 @@ async fn connected<S, B>(
         pin!(server.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service)));
     let served = tokio::select! {
         served = &mut serving => served,
-        _ = stopping.changed() => {
+        () = goodbye.due(&has_asked) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -107,7 +107,7 @@ impl Handler {
         }
     }
 
-    /// The FlightInfo of every dataset whose name matches `criteria`: a glob on `name`, or on
+    /// The FlightInfo of every dataset, under the name that it has in the root, whose name matches `criteria`: a glob on `name`, or on
     /// `schema.name` outside of the default schema; empty for all. A dataset that cannot be read is
     /// logged and left out.
     pub(super) async fn list(&self, criteria: &[u8], rpc: &Rpc) -> Result<Responses<FlightInfo>> {
@@ -166,7 +166,7 @@ fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>
 fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> Vec<FlightInfo> {
     let info = |listed: &Listed| match catalog.describe_listed(listed) {
         Ok(dataset) => {
-            let descriptor = FlightDescriptor::new_path(listed.reference.to_path());
+            let descriptor = FlightDescriptor::new_path(listed.to_path());
             Some(dataset_info(&dataset, descriptor, 1, advertise))
         }
         Err(error) => {

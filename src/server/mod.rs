@@ -12,9 +12,11 @@
 //! without error although its producer did not come to its end, and an upload that is committed
 //! although its stream did not come to its end.
 
+mod acks;
 mod actions;
 mod body;
 mod connection;
+mod decimals;
 mod download;
 mod exchange;
 mod flight;

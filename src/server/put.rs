@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
-use bytes::Bytes;
-use futures::StreamExt;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::metadata::MetadataMap;
-use tonic::{Status, Streaming};
 use tracing::Instrument;
 
+use super::acks::Acks;
 use super::flight::Handler;
 use super::receive::Receiver;
 use super::respond::Responses;
@@ -21,12 +18,9 @@ use super::status::status;
 use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload, parse_transaction};
 use crate::engine::{Scope, cancelled};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::proto;
 use crate::storage::{Storing, blocking};
-
-/// Acknowledgements that may wait for a client that does not read them yet.
-const PENDING_ACKS: usize = 4096;
 
 impl Handler {
     /// Starts the upload in a task of its own; the answer streams what it says.
@@ -38,7 +32,7 @@ impl Handler {
         rpc: &Rpc,
     ) -> Result<Responses<PutResult>> {
         let options = put_options(metadata)?;
-        let (answers, answered) = mpsc::channel(PENDING_ACKS);
+        let (answers, answered) = Acks::new(Arc::clone(self.engine.catalog()));
         let receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
         let handler = self.clone();
         let upload = Put { handler, receiver, options, client, answers: answers.clone(), rpc: rpc.clone() };
@@ -50,9 +44,9 @@ impl Handler {
                 Ok(Err(error)) => Err(status(&error)),
                 Err(join) => Err(status(&Error::internal(format!("the upload's task ended: {join}")))),
             };
-            let _ = answers.send(last).await;
+            answers.end(last).await;
         });
-        Ok(ReceiverStream::new(answered).boxed())
+        Ok(answered)
     }
 }
 
@@ -61,7 +55,7 @@ struct Put {
     receiver: Receiver,
     options: PutOptions,
     client: Client,
-    answers: mpsc::Sender<Result<PutResult, Status>>,
+    answers: Acks,
     rpc: Rpc,
 }
 
@@ -109,22 +103,11 @@ impl Put {
                 storing = storing.write(batch).await?;
             }
             if !received.app_metadata.is_empty() {
-                self.acknowledge(received.app_metadata).await?;
+                let patience = self.handler.options.idle_timeout;
+                self.answers.acknowledge(&received.app_metadata, patience).await?;
             }
         }
         storing.finish().await
-    }
-
-    /// Echoes a batch's metadata, as Arrow's integration clients expect.
-    async fn acknowledge(&self, app_metadata: Bytes) -> Result<()> {
-        let answer = self.answers.send(Ok(PutResult { app_metadata }));
-        match tokio::time::timeout(self.handler.options.idle_timeout, answer).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::new(ErrorKind::Cancelled, "the client went away; nothing was stored")),
-            Err(_) => Err(Error::exhausted(format!(
-                "{PENDING_ACKS} acknowledgements were not read; read the PutResults while writing"
-            ))),
-        }
     }
 }
 

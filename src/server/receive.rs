@@ -17,10 +17,12 @@ use arrow_ipc::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use lz4_flex::frame::FrameDecoder;
 use prost::Message as _;
 use tonic::Streaming;
 
+use super::decimals::{check_decimals, has_decimals};
 use super::rpc::Rpc;
 use super::strings::to_strings;
 use crate::error::{Error, ErrorKind, Result, contain};
@@ -111,6 +113,19 @@ impl Receiver {
         }
     }
 
+    /// The batches alone, up to the stream's true end.
+    pub(super) fn batches(self) -> BoxStream<'static, Result<RecordBatch>> {
+        futures::stream::try_unfold(self, |mut receiver| async move {
+            while let Some(received) = receiver.next().await? {
+                if let Some(batch) = received.batch {
+                    return Ok(Some((batch, receiver)));
+                }
+            }
+            Ok(None)
+        })
+        .boxed()
+    }
+
     async fn message(&mut self) -> Result<Option<FlightData>> {
         match tokio::time::timeout(self.patience, self.messages.next()).await {
             Ok(None) => Ok(None),
@@ -169,6 +184,7 @@ pub(super) struct Decoder {
     schema: SchemaRef,
     /// The schema that batches are decoded in: string views come as bytes, to be checked in bulk.
     unchecked: SchemaRef,
+    has_decimals: bool,
     dictionaries: HashMap<i64, ArrayRef>,
 }
 
@@ -182,7 +198,8 @@ impl Decoder {
         let schema = contain(|| Schema::try_from(message)).map_err(|why| malformed(&why))?;
         let schema = schema.map_err(|error| malformed(&error.to_string()))?;
         let unchecked = Arc::new(strings_as_bytes(&schema));
-        Ok(Self { schema: Arc::new(schema), unchecked, dictionaries: HashMap::new() })
+        let has_decimals = schema.fields().iter().any(|field| has_decimals(field.data_type()));
+        Ok(Self { schema: Arc::new(schema), unchecked, has_decimals, dictionaries: HashMap::new() })
     }
 
     /// The batch of a message; a dictionary is kept for the batches that use it.
@@ -192,7 +209,12 @@ impl Decoder {
             MessageHeader::RecordBatch => {
                 let batch = header.header_as_record_batch().ok_or_else(|| malformed("an empty header"))?;
                 check(batch, &message.data_body)?;
-                decoded(contain(|| self.read_batch(batch, &message.data_body, header.version()))).map(Some)
+                let batch =
+                    decoded(contain(|| self.read_batch(batch, &message.data_body, header.version())))?;
+                if self.has_decimals {
+                    check_decimals(&batch)?;
+                }
+                Ok(Some(batch))
             }
             MessageHeader::DictionaryBatch => {
                 let dictionary = header.header_as_dictionary_batch();

@@ -1,5 +1,5 @@
-//! What every RPC gets, whatever it does: a guarded body, a request id, a deadline, a span, and one
-//! line in the log at its end.
+//! What every RPC gets, whatever it does: a guarded body, a request id, a deadline, a span, a message that fits into its
+//! headers, and one line in the log at its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::body::GuardedBody;
 use super::connection::Peer;
+use super::status::fit;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// As much of a dataset's name or a SQL text as a log line carries.
@@ -171,6 +172,7 @@ where
             guard.disarm();
             let (mut parts, body) = response.into_parts();
             parts.headers.insert(REQUEST_ID, id);
+            fit(&mut parts.headers);
             if let Some(code) = parts.headers.get("grpc-status") {
                 rpc.finish(outcome(code));
             }
@@ -212,15 +214,16 @@ impl<B: Body + Unpin> Body for CountedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let span = self.rpc.span.clone();
-        let polled = ready!(span.in_scope(|| Pin::new(&mut self.inner).poll_frame(cx)));
-        match &polled {
+        let mut polled = ready!(span.in_scope(|| Pin::new(&mut self.inner).poll_frame(cx)));
+        match &mut polled {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.rpc.shared.bytes.fetch_add(data.remaining() as u64, Ordering::Relaxed);
-                } else if let Some(code) =
-                    frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status"))
-                {
-                    self.rpc.finish(outcome(code));
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    fit(trailers);
+                    if let Some(code) = trailers.get("grpc-status") {
+                        self.rpc.finish(outcome(code));
+                    }
                 }
             }
             Some(Err(_)) => self.rpc.finish("Aborted"),

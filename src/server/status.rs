@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -47,9 +48,59 @@ pub(super) fn status(error: &Error) -> Status {
     }
 }
 
+/// The longest message in a header, percent-encoded as it is there. Clients on gRPC's C++ core take 8 KiB of headers;
+/// of more they lose all, the status too.
+const MAX_MESSAGE: usize = 4096;
+/// How a message ends that was cut, percent-encoded.
+const CUT: &str = "%E2%80%A6 (this message was too long, the rest was cut)";
+
+/// Cuts the message among the headers or trailers of a response to what every client takes.
+pub(super) fn fit(headers: &mut HeaderMap) {
+    let Some(message) = headers.get_mut("grpc-message").filter(|message| message.len() > MAX_MESSAGE) else {
+        return;
+    };
+    let encoded = message.as_bytes();
+    let mut end = MAX_MESSAGE - CUT.len();
+    // Not inside of an encoded byte, nor before one that continues a character of UTF-8.
+    end -= (1..=2).find(|back| encoded[end - back] == b'%').unwrap_or(0);
+    while encoded[end] == b'%' && matches!(encoded[end + 1], b'8' | b'9' | b'A' | b'B') {
+        end -= 3;
+    }
+    let cut = HeaderValue::from_bytes(&[&encoded[..end], CUT.as_bytes()].concat());
+    *message = cut.unwrap_or_else(|_| HeaderValue::from_static(CUT));
+}
+
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode_str;
+
     use super::*;
+
+    fn fitted(text: &str) -> String {
+        let mut headers = HeaderMap::new();
+        Status::invalid_argument(text).add_header(&mut headers).unwrap();
+        fit(&mut headers);
+        assert_eq!(headers["grpc-status"], "3");
+        let message = headers["grpc-message"].to_str().unwrap();
+        assert!(message.len() <= MAX_MESSAGE, "{}", message.len());
+        percent_decode_str(message).decode_utf8().unwrap().into_owned()
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters_to_what_clients_take() {
+        for short in ["", "short", "ü €", &"x".repeat(4096)] {
+            assert_eq!(fitted(short), short);
+        }
+        for character in ["x", " ", "%", "ü", "€", "🛩", "aü"] {
+            for before in 0..13 {
+                let long = format!("{}{}", "y".repeat(before), character.repeat(20_000));
+                let fitted = fitted(&long);
+                let (kept, note) = fitted.rsplit_once('…').unwrap();
+                assert!(long.starts_with(kept) && kept.len() > 1000, "{before} {character}");
+                assert!(note.contains("cut"), "{note}");
+            }
+        }
+    }
 
     #[test]
     fn every_kind_has_the_code_of_its_name() {

@@ -135,7 +135,7 @@ impl Root {
     }
 
     /// Creates a file without a name in the staging directory: it is gone when it is closed.
-    pub(super) fn create_unnamed(&self) -> Result<File> {
+    pub fn create_unnamed(&self) -> Result<File> {
         let (path, file) = self.create_staged()?;
         self.area.dir().remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
         Ok(file)

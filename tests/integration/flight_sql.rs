@@ -745,3 +745,56 @@ fn set_schema(schema: &str) -> Vec<u8> {
     let value = field(1, schema.as_bytes());
     field(1, &[field(1, b"schema"), field(2, &value)].concat())
 }
+
+#[tokio::test]
+async fn an_insert_takes_any_number_of_bound_rows_in_one_version() {
+    const ROWS: i64 = 50_000;
+    let server = Server::start();
+    let mut client = sql(&server).await;
+    update(&mut client, "create table t (id bigint, s varchar, d date, n decimal(9, 2))").await.unwrap();
+    let rows = |from: i64, to: i64, bad: Option<i64>| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
+        let text = |row: i64| (row % 3 > 0).then(|| format!("a text that is not short, of row {row}"));
+        let texts: ArrayRef = Arc::new((from..to).map(text).collect::<StringArray>());
+        // A text is read as what the table has.
+        let date = |row: i64| if bad == Some(row) { "soon".to_owned() } else { "2026-11-29".to_owned() };
+        let dates: ArrayRef = Arc::new(StringArray::from_iter_values((from..to).map(date)));
+        let columns = [("0", ids), ("1", texts), ("2", dates)];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
+    };
+    let text = "insert into t (id, s, d, n) values (?, ?, ?, 1.5)".to_owned();
+    let mut insert = client.prepare(text, None).await.unwrap();
+    let versions = || std::fs::read_dir(server.root().join("t/_delta_log")).unwrap().count();
+    let before = versions();
+    insert.set_parameters(rows(0, ROWS, None)).unwrap();
+    assert_eq!(insert.execute_update().await.unwrap(), ROWS);
+    assert_eq!(versions(), before + 1);
+    let told =
+        "select count(*), count(distinct id), count(s), min(d) = date '2026-11-29', sum(n) = 75000 from t";
+    let told = query(&mut client, told).await.unwrap();
+    let numbers = |column: usize| told.column(column).as_primitive::<Int64Type>().value(0);
+    assert_eq!([numbers(0), numbers(1), numbers(2)], [ROWS, ROWS, ROWS * 2 / 3]);
+    assert!(told.column(3).as_boolean().value(0) && told.column(4).as_boolean().value(0));
+    // One row that cannot be: nothing of all is stored.
+    insert.set_parameters(rows(0, ROWS, Some(ROWS - 1))).unwrap();
+    refused(insert.execute_update().await, "soon");
+    insert.set_parameters(rows(0, 0, None)).unwrap();
+    assert_eq!(insert.execute_update().await.unwrap(), 0);
+    assert_eq!(number(&query(&mut client, "select count(*) from t").await.unwrap()), ROWS);
+    // Expressions, several uses of a parameter, a temporary table.
+    update(&mut client, "create temporary table u (a bigint, b bigint, c varchar)").await.unwrap();
+    let mut insert =
+        client.prepare("insert into u values ($1, $1 * 2, concat($2, '!'))".to_owned(), None).await.unwrap();
+    let pairs: [(&str, ArrayRef); 2] = [
+        ("$2", Arc::new(StringArray::from_iter_values((0..3000).map(|row| row.to_string())))),
+        ("$1", Arc::new(Int64Array::from_iter_values(0..3000))),
+    ];
+    insert.set_parameters(RecordBatch::try_from_iter(pairs).unwrap()).unwrap();
+    assert_eq!(insert.execute_update().await.unwrap(), 3000);
+    let right = "select count(*) from u where b = 2 * a and c = concat(cast(a as varchar), '!')";
+    assert_eq!(number(&query(&mut client, right).await.unwrap()), 3000);
+    // What is planned for each row has a limit.
+    let mut each = client.prepare("insert into t select ?, s, d, n from t".to_owned(), None).await.unwrap();
+    each.set_parameters(rows(0, 2000, None).project(&[0]).unwrap()).unwrap();
+    refused(each.execute_update().await, "1000 rows");
+}

@@ -176,10 +176,16 @@ pub(crate) async fn act(
     Ok(serde_json::from_slice(&answers[0]).expect("JSON"))
 }
 
-/// The names that are listed.
-pub(crate) async fn names(client: &mut FlightClient, glob: &str) -> Vec<String> {
+/// What is listed: the paths of the descriptors.
+pub(crate) async fn listed(client: &mut FlightClient, glob: &str) -> Vec<String> {
     let infos: Vec<_> = client.list_flights(glob.to_owned()).await.unwrap().try_collect().await.unwrap();
     infos.into_iter().map(|info| info.flight_descriptor.unwrap().path.join("/")).collect()
+}
+
+/// The names that are listed: a dataset is the same with `.parquet` and without.
+pub(crate) async fn names(client: &mut FlightClient, glob: &str) -> Vec<String> {
+    let listed = listed(client, glob).await.into_iter();
+    listed.map(|path| path.strip_suffix(".parquet").map_or(path.clone(), str::to_owned)).collect()
 }
 
 /// The code of an error, which must hold `part` in its text.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
 
 use crate::harness::{Server, assert_error, batch, count, get, number, path, put};
@@ -170,4 +170,103 @@ async fn names_do_not_lead_out_of_the_root() {
     }
     assert!(!canary.exists());
     assert_eq!(server.staged(), 0);
+}
+
+#[tokio::test]
+async fn connections_without_a_request_hold_no_place_for_ever() {
+    let server = Server::with_args(&["--max-connections", "4", "--first-request-timeout", "300ms"]);
+    let connect = || std::net::TcpStream::connect(&server.address).unwrap();
+    // Nothing at all, half of a preface, another protocol, and HTTP/2 without a request.
+    let silent: Vec<_> = (0..4).map(|_| connect()).collect();
+    for (mut connection, start) in silent.iter().zip([&b""[..], b"PRI * HT", b"", PREFACE]) {
+        std::io::Write::write_all(&mut connection, start).unwrap();
+    }
+    let served = async { number(&mut server.client().await, "select 1").await };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), served).await, Ok(1));
+    // One that had a request may be silent for as long as it likes.
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, "select 1").await, 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(number(&mut client, "select 2").await, 2);
+    drop(silent);
+}
+
+/// HTTP/2's preface, and an empty frame of settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn a_long_message_is_cut_to_what_every_client_takes() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 3)]).await.unwrap();
+    for (sql, part) in [
+        (format!("select date '{}'", "ü".repeat(20_000)), "Cannot cast"),
+        (format!("select * from \"{}\"", "n".repeat(20_000)), "there is no"),
+        (format!("select \"{}\" from t", "€ ".repeat(9000)), "No field named"),
+        (format!("select cast(concat(s, '{}') as int) from t", "%".repeat(20_000)), "Cannot cast"),
+    ] {
+        let mut raw = FlightServiceClient::new(server.channel().await);
+        let ticket = arrow_flight::Ticket::new(sql.clone());
+        let status = match raw.do_get(ticket).await {
+            Err(status) => status,
+            Ok(stream) => stream.into_inner().try_collect::<Vec<_>>().await.unwrap_err(),
+        };
+        assert_ne!(status.code(), Code::Internal, "{status}");
+        assert!(status.message().contains(part) && status.message().contains("was cut"), "{status}");
+        // Percent-encoded, no byte takes more than three.
+        assert!(status.message().len() <= 4096, "{}", status.message().len());
+    }
+    let token = format!("Bearer {}", "x".repeat(5000));
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let mut request = tonic::Request::new(futures::stream::empty());
+    request.metadata_mut().insert("authorization", token.parse().unwrap());
+    assert_eq!(raw.handshake(request).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn acknowledgements_that_nobody_reads_yet_are_not_held_in_memory() {
+    const MESSAGES: usize = 500;
+    let server = Server::start();
+    let mut encoded: Vec<FlightData> = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path("t")))
+        .build(futures::stream::iter([Ok(batch(1, 1))]))
+        .try_collect()
+        .await
+        .unwrap();
+    let rows = encoded.pop().unwrap();
+    let metadata = |message: usize| vec![u8::try_from(message % 251).unwrap(); (128 << 10) + message];
+    let messages =
+        (0..MESSAGES).map(|message| FlightData { app_metadata: metadata(message).into(), ..rows.clone() });
+    let before = memory_kib(server.pid());
+    let (sent, all_sent) = tokio::sync::oneshot::channel();
+    let mut sent = Some(sent);
+    // The stream says when the last message was taken, and ends only then.
+    let messages: Vec<_> = encoded.into_iter().chain(messages).collect();
+    let count = messages.len();
+    let stream = futures::stream::iter(messages.into_iter().enumerate()).map(move |(place, message)| {
+        if place + 1 == count {
+            let _ = sent.take().unwrap().send(());
+        }
+        message
+    });
+    let mut client = FlightServiceClient::new(server.channel().await).max_decoding_message_size(usize::MAX);
+    let mut answers = client.do_put(stream).await.unwrap().into_inner();
+    tokio::time::timeout(crate::harness::PATIENCE, all_sent).await.expect("the server takes all").unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let more = memory_kib(server.pid()).saturating_sub(before) >> 10;
+    assert!(more < 48, "{more} MiB more");
+    for message in 0..MESSAGES {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert!(answer.app_metadata == metadata(message), "{message}");
+    }
+    assert!(answers.message().await.unwrap().is_some(), "the receipt");
+    assert!(answers.message().await.unwrap().is_none());
+    assert_eq!(server.staged(), 0);
+}
+
+/// What a process has in memory.
+fn memory_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

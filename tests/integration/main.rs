@@ -21,6 +21,7 @@ mod folders;
 mod harness;
 mod interop;
 mod limits;
+mod partitions;
 mod plans;
 mod rpcs;
 mod snapshots;

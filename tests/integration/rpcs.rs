@@ -8,7 +8,7 @@ use arrow_flight::{Empty, FlightData, FlightDescriptor, HandshakeRequest, PutRes
 use futures::TryStreamExt;
 use tonic::Request;
 
-use crate::harness::{Server, batch, count, get, names, number, path, put};
+use crate::harness::{Server, act, batch, count, get, listed, names, number, path, put};
 
 #[tokio::test]
 async fn a_dataset_is_uploaded_described_downloaded_and_listed() {
@@ -33,9 +33,81 @@ async fn a_dataset_is_uploaded_described_downloaded_and_listed() {
         assert_eq!(Schema::clone(&sent.schema()), info.try_decode_schema().unwrap());
         assert_eq!(client.get_schema(path(name)).await.unwrap(), Schema::clone(&sent.schema()));
     }
-    assert_eq!(names(&mut client, "").await, ["uploaded"]);
-    assert_eq!(names(&mut client, "up*").await, ["uploaded"]);
+    for glob in ["", "up*", "uploaded", "uploaded.parquet"] {
+        assert_eq!(listed(&mut client, glob).await, ["uploaded.parquet"], "{glob}");
+    }
     assert!(names(&mut client, "x*").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_listing_shows_files_and_folders_as_they_are_called() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    for name in ["file", "twice.parquet.parquet", "table"] {
+        put(&mut client, name, vec![batch(1, 3)]).await.unwrap();
+    }
+    client.metadata_mut().insert("x-airstrip-mode", "append".parse().unwrap());
+    put(&mut client, "table", vec![batch(1, 3)]).await.unwrap();
+    client.metadata_mut().remove("x-airstrip-mode");
+    for folder in ["folder", "suffixed.parquet", "finance.db"] {
+        std::fs::create_dir(server.root().join(folder)).unwrap();
+        std::fs::copy(server.root().join("file.parquet"), server.root().join(folder).join("x.parquet"))
+            .unwrap();
+    }
+    let body = r#"{"name": "registered", "path": "folder"}"#;
+    act(&mut client, "register_dataset", body).await.unwrap();
+    let expected = [
+        "file.parquet",
+        "folder",
+        "registered",
+        "suffixed.parquet",
+        "table",
+        "twice.parquet.parquet",
+        "finance/x.parquet",
+    ];
+    let found = listed(&mut client, "").await;
+    assert_eq!(found, expected);
+    for path in found {
+        // What is listed can be asked for, and removed, under that name and under the plain one.
+        for name in [path.as_str(), path.strip_suffix(".parquet").unwrap_or(&path)] {
+            let parts = name.split('/').map(str::to_owned).collect();
+            let info = client.get_flight_info(FlightDescriptor::new_path(parts)).await;
+            if !path.starts_with("twice") || name == path {
+                assert!(info.unwrap().total_records > 0, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_records_is_exact_or_unknown() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 5000)]).await.unwrap();
+    for (sql, told) in [
+        ("select * from t", Some(5000)),
+        ("select n from t limit 3", Some(3)),
+        ("select s, n from t limit 9000", Some(5000)),
+        ("select x from (select n as x from t limit 7) q", Some(7)),
+        ("select n + 1 as x from t limit 3", None),
+        ("select 1 from t limit 3", None),
+        ("values (1), (2), (3) limit 2", None),
+        ("select n from t limit 10 offset 4995", None),
+        ("select n from t where n < 9 limit 3", None),
+        ("select n from t order by n limit 3", None),
+        ("select n from (select n from t limit 3) union all select 1", None),
+        ("select count(*) from (select n from t limit 3)", None),
+        ("select a.n from t a cross join (select n from t limit 2) b", None),
+        ("select distinct v from t limit 1", None),
+    ] {
+        let info = client.get_flight_info(FlightDescriptor::new_cmd(sql)).await.unwrap();
+        let rows = count(&mut client, sql).await.unwrap();
+        let rows = i64::try_from(rows).unwrap();
+        assert!([-1, rows].contains(&info.total_records), "{sql}: {} of {rows}", info.total_records);
+        if let Some(told) = told {
+            assert_eq!(info.total_records, told, "{sql}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -101,8 +101,8 @@ fn place(dataset: &DatasetRef, from: &Schema, field: &FieldRef) -> Result<Option
 fn fits(from: &DataType, to: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary, Duration,
-        FixedSizeList, Float16, Float32, Float64, LargeBinary, LargeList, LargeUtf8, List, Map, Null, Struct,
-        Time32, Time64, Timestamp, Utf8, Utf8View,
+        FixedSizeList, Float16, Float32, Float64, LargeBinary, LargeList, LargeListView, LargeUtf8, List,
+        ListView, Map, Null, Struct, Time32, Time64, Timestamp, Utf8, Utf8View,
     };
     let is_text = |data_type: &DataType| matches!(data_type, Utf8 | LargeUtf8 | Utf8View);
     let is_bytes = |data_type: &DataType| matches!(data_type, Binary | LargeBinary | BinaryView);
@@ -121,13 +121,12 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (from, to) if from.is_integer() && to.is_integer() => true,
         (Float16, Float32 | Float64) | (Float32, Float64) | (Duration(_), Duration(_)) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
-        (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to)) => {
-            fits(from.data_type(), to.data_type())
-        }
-        // What the items are called is a matter of taste.
-        (FixedSizeList(from, size), FixedSizeList(to, other)) => {
-            size == other && fits(from.data_type(), to.data_type())
-        }
+        (FixedSizeList(_, from), FixedSizeList(_, to)) if from != to => false,
+        // What an item is called is a matter of taste, and how many there are is looked at in each list.
+        (
+            List(from) | LargeList(from) | ListView(from) | LargeListView(from) | FixedSizeList(from, _),
+            List(to) | LargeList(to) | ListView(to) | LargeListView(to) | FixedSizeList(to, _),
+        ) => fits(from.data_type(), to.data_type()),
         (Map(from, _), Map(to, _)) => match (from.data_type(), to.data_type()) {
             // What their parts are called is a matter of taste.
             (Struct(from), Struct(to)) => {
@@ -199,7 +198,8 @@ fn is_time(data_type: &DataType) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, Int64Array, StringArray};
+    use arrow::array::{Int32Array, Int64Array, ListArray, StringArray};
+    use arrow::datatypes::Int32Type;
 
     use super::*;
 
@@ -240,6 +240,53 @@ mod tests {
             vec![Arc::new(StringArray::from(vec!["x"])), Arc::new(Int64Array::from(vec![None]))];
         let batch = RecordBatch::try_new(Arc::new(from), columns).unwrap();
         assert!(conform.apply(&batch).unwrap_err().message().contains("NOT NULL"));
+    }
+
+    #[test]
+    fn lists_fit_whatever_their_items_are_called() {
+        let item = |name: &str| Arc::new(Field::new(name, DataType::Int32, true));
+        let kinds = |name: &str| {
+            [
+                DataType::List(item(name)),
+                DataType::LargeList(item(name)),
+                DataType::ListView(item(name)),
+                DataType::LargeListView(item(name)),
+                DataType::FixedSizeList(item(name), 2),
+                DataType::Struct(vec![Field::new("l", DataType::FixedSizeList(item(name), 2), true)].into()),
+            ]
+        };
+        let made = |data_type: &DataType, lists: [Option<usize>; 3]| {
+            let lists = lists.map(|length| length.map(|length| vec![Some(7); length]));
+            let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+            let batch = RecordBatch::try_from_iter([("c", Arc::new(lists) as ArrayRef)]).unwrap();
+            to_logical(&batch, &Arc::new(schema(&[("c", data_type.clone(), true)])))
+        };
+        for (from, to) in kinds("x").iter().flat_map(|from| kinds("element").map(|to| (from.clone(), to))) {
+            let is_nested = |data_type: &DataType| matches!(data_type, DataType::Struct(_));
+            let target = Arc::new(schema(&[("c", to.clone(), true)]));
+            let conform = Conform::new(&dataset(), &schema(&[("c", from.clone(), true)]), &target);
+            if is_nested(&from) != is_nested(&to) {
+                assert!(conform.is_err(), "{from} {to}");
+            } else if is_nested(&from) {
+                let rows = RecordBatch::new_empty(Arc::new(schema(&[("c", from, true)])));
+                assert_eq!(conform.unwrap().apply(&rows).unwrap().schema(), target);
+            } else {
+                let batch = made(&from, [Some(2), None, Some(2)]).unwrap();
+                let fitted = conform.unwrap().apply(&batch).unwrap();
+                assert_eq!(
+                    fitted.column(0),
+                    made(&to, [Some(2), None, Some(2)]).unwrap().column(0),
+                    "{from} {to}"
+                );
+            }
+        }
+        let of = |width| schema(&[("c", DataType::FixedSizeList(item("item"), width), true)]);
+        assert!(Conform::new(&dataset(), &of(2), &Arc::new(of(3))).is_err());
+        let list = schema(&[("c", DataType::List(item("item")), true)]);
+        let conform = Conform::new(&dataset(), &list, &Arc::new(of(3))).unwrap();
+        let error =
+            conform.apply(&made(list.field(0).data_type(), [Some(3), None, Some(2)]).unwrap()).unwrap_err();
+        assert!(error.message().contains("2 items"), "{error}");
     }
 
     #[test]

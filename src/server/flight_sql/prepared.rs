@@ -19,7 +19,7 @@ use super::super::receive::Receiver;
 use super::super::rpc::Rpc;
 use super::super::session::{Client, SessionKey};
 use super::updated;
-use crate::engine::{Bound, Prepared, Source, StatementKind};
+use crate::engine::{Bound, BoundRows, Prepared, Source, StatementKind};
 use crate::error::{Error, Result};
 use crate::proto::flight::ActionCreatePreparedStatementResult;
 use crate::storage::ipc_schema;
@@ -154,27 +154,44 @@ impl Handler {
     pub(super) async fn prepared_update(
         &self,
         handle: &[u8],
-        receiver: Receiver,
+        mut receiver: Receiver,
         client: &Client,
         rpc: &Rpc,
     ) -> Result<PutResult> {
         let statement = self.statements.find(handle, client)?;
-        // What takes no parameters is run at once: some clients wait for the answer before they end
-        // their stream.
-        let bound = match statement.kind {
-            StatementKind::Change if !statement.takes_values => None,
-            StatementKind::Setting => None,
-            StatementKind::Query | StatementKind::Change => {
-                received(receiver).await?.or_else(|| statement.bound())
-            }
-        };
         let Source::Sql(sql) = &statement.source else {
             return Err(Error::invalid(
                 "the statement is a query, not an update; ask for its FlightInfo instead",
             ));
         };
-        let rows = self.update(sql, bound, client, rpc).await?;
-        Ok(updated(rows))
+        // What takes no parameters is run at once: some clients wait for the answer before they end
+        // their stream.
+        let bound = match statement.kind {
+            StatementKind::Change if !statement.takes_values => None,
+            StatementKind::Setting => None,
+            StatementKind::Change if self.engine.inserts_values(sql).await? => {
+                match receiver.schema().await?.filter(|schema| BoundRows::can_be(schema)) {
+                    Some(schema) => {
+                        let rows = BoundRows::new(schema, receiver.batches());
+                        return self.insert_rows(sql, rows, client, rpc).await.map(updated);
+                    }
+                    None => received(receiver).await?.or_else(|| statement.bound()),
+                }
+            }
+            StatementKind::Query | StatementKind::Change => {
+                received(receiver).await?.or_else(|| statement.bound())
+            }
+        };
+        self.update(sql, bound, client, rpc).await.map(updated)
+    }
+
+    async fn insert_rows(&self, sql: &str, rows: BoundRows, client: &Client, rpc: &Rpc) -> Result<i64> {
+        rpc.about(sql);
+        let activity = Arc::new(self.engine.begin(rpc.id(), &client.user, sql)?);
+        let environment = self.sessions.lasting_environment(client);
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let rows = self.engine.insert_rows(activity, sql, rows, &environment, deadline).await?;
+        Ok(i64::try_from(rows).unwrap_or(i64::MAX))
     }
 }
 
@@ -188,8 +205,8 @@ async fn received(mut receiver: Receiver) -> Result<Option<Bound>> {
         rows += batch.num_rows();
         if bytes > MAX_BOUND_BYTES || rows > MAX_BOUND_ROWS {
             return Err(Error::exhausted(format!(
-                "more than {MAX_BOUND_ROWS} rows or {MAX_BOUND_BYTES} bytes were bound to a query; upload \
-                 them as a table and join with it"
+                "more than {MAX_BOUND_ROWS} rows or {MAX_BOUND_BYTES} bytes were bound to a statement that is \
+                 planned for each; upload them as a table and join with it, or INSERT them as one row of VALUES"
             )));
         }
         batches.push(batch);
