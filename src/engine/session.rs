@@ -26,6 +26,7 @@ use super::optimizer::{add_rules, switch_off};
 use super::plan_cache::PlanCache;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
+use super::sql::add_planners;
 use super::system::{Rows, SystemSchema, queries, queries_schema};
 use super::versions::add_versions;
 use super::views::Views;
@@ -99,7 +100,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(OneSortKey));
-        let mut base = add_rules(builder).build();
+        let mut base = add_planners(add_rules(builder)).build();
         replace_functions(&mut base)?;
         bound_functions(&mut base)?;
         let admission = Admission::new(options.admission);

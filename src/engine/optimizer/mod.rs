@@ -1,19 +1,34 @@
 //! Rules of ours among DataFusion's: in front of those that answer wrongly, or in their place.
 
+mod key_markers;
+mod set_operations;
+mod similar_to;
 mod uuids;
 
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::SessionConfig;
 
+pub(super) use key_markers::DropKeyMarkers;
+
 /// Adds the rules to a state that has DataFusion's own.
-pub(super) fn add_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
-    let rules = &mut builder.analyzer().get_or_insert_with(Analyzer::new).rules;
-    let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(0);
-    rules.insert(coerced, Arc::new(uuids::Uuids));
-    builder
+pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+    builder.with_analyzer_rules(analyzer_rules())
+}
+
+/// The rules that make a plan mean what its statement does. DataFusion's come last: its coercion of types is to
+/// see what ours put in.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(DropKeyMarkers),
+        Arc::new(set_operations::CountEqualRows),
+        Arc::new(similar_to::TranslateSimilarTo),
+        Arc::new(uuids::Uuids),
+    ];
+    rules.extend(Analyzer::new().rules);
+    rules
 }
 
 /// Switches off what DataFusion does wrongly and has a setting for.

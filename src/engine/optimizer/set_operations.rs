@@ -1,0 +1,74 @@
+//! `INTERSECT ALL` and `EXCEPT ALL` count rows that are the same.
+//!
+//! DataFusion 55.2 plans them as semi and anti joins on all columns, which keep all or none of equal rows
+//! (apache/datafusion#12955, apache/datafusion#12956). Equal rows are numbered on either side here, and the number
+//! joins the keys: the n-th meets the n-th. Without ALL the left side is DISTINCT, and one row of each is right. Can
+//! go when DataFusion counts.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, NullEquality, TableReference};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{
+    Distinct, Expr, ExprFunctionExt, Join, JoinType, LogicalPlan, LogicalPlanBuilder,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+/// Numbers equal rows on both sides of `INTERSECT ALL` and `EXCEPT ALL`.
+#[derive(Debug)]
+pub(in crate::engine) struct CountEqualRows;
+
+impl AnalyzerRule for CountEqualRows {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let counted = plan.transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::Join(join) if keeps_all(&join) => Ok(Transformed::yes(counting(join)?)),
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(counted?.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "count_equal_rows"
+    }
+}
+
+/// Whether a join is a set operation with ALL. Before any optimisation nothing else joins so that NULL equals NULL.
+fn keeps_all(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.null_equality == NullEquality::NullEqualsNull
+        && join.filter.is_none()
+        && !matches!(join.left.as_ref(), LogicalPlan::Distinct(Distinct::All(_)))
+}
+
+fn counting(join: Join) -> DfResult<LogicalPlan> {
+    let columns: Vec<Expr> = join.left.schema().iter().map(Expr::from).collect();
+    let (mut left_keys, mut right_keys): (Vec<_>, Vec<_>) = join.on.into_iter().unzip();
+    let left = numbered(join.left, "left", &mut left_keys)?;
+    let right = numbered(join.right, "right", &mut right_keys)?;
+    let on = left_keys.into_iter().zip(right_keys).collect();
+    let join = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on,
+        None,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    LogicalPlanBuilder::from(LogicalPlan::Join(join)).project(columns)?.build()
+}
+
+/// `plan` with the number of each row among those that are equal to it, which is added to `keys`.
+fn numbered(plan: Arc<LogicalPlan>, side: &str, keys: &mut Vec<Expr>) -> DfResult<LogicalPlan> {
+    let mut outputs: Vec<Expr> = plan.schema().iter().map(Expr::from).collect();
+    let number = row_number().partition_by(keys.clone()).build()?;
+    let name = number.schema_name().to_string();
+    let relation = TableReference::bare(format!(" {side}"));
+    outputs.push(Expr::Column(Column::from_name(name)).alias_qualified(Some(relation.clone()), "number"));
+    keys.push(Expr::Column(Column::new(Some(relation), "number")));
+    LogicalPlanBuilder::from(plan).window([number])?.project(outputs)?.build()
+}
