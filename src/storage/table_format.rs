@@ -143,8 +143,8 @@ fn is_iceberg(dir: &Dir) -> bool {
 /// Fails where the directory at `path`, which is to be served as a root, is a table itself.
 pub(super) fn check_root(dir: &Dir, entries: &[Entry], path: &Path) -> Result<()> {
     match TableFormat::of(dir, entries) {
-        // Its files can lie among others.
-        None | Some(TableFormat::DuckLake) => Ok(()),
+        // Such are told by single files, which can lie among datasets.
+        None | Some(TableFormat::DuckLake | TableFormat::Lance) => Ok(()),
         Some(format) => Err(Error::precondition(format!(
             "{} is {format} itself; serve the folder that it lies in",
             path.display()
