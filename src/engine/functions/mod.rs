@@ -1,11 +1,17 @@
 //! Functions and aggregates of ours in the place of DataFusion's that answer wrongly.
 
+mod arithmetic;
 mod extremes;
+mod overflow;
+mod sum;
 
 use std::sync::Arc;
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::AggregateUDF;
+
+pub(super) use arithmetic::{checked, checked_minus};
 
 use self::extremes::NestedExtremes;
 use crate::error::Result;
@@ -13,5 +19,8 @@ use crate::error::Result;
 /// Registers the functions in the place of DataFusion's.
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     state.register_function_rewrite(Arc::new(NestedExtremes::new()))?;
+    for function in [AggregateUDF::from(sum::Sum::default())] {
+        state.register_udaf(Arc::new(function))?;
+    }
     Ok(())
 }
