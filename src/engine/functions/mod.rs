@@ -3,6 +3,7 @@
 mod arithmetic;
 mod extremes;
 mod overflow;
+mod round;
 mod sum;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 
 pub(super) use arithmetic::{checked, checked_minus};
+pub(super) use round::round_by_row;
 
 use self::extremes::NestedExtremes;
 use crate::error::Result;
@@ -19,6 +21,9 @@ use crate::error::Result;
 /// Registers the functions in the place of DataFusion's.
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     state.register_function_rewrite(Arc::new(NestedExtremes::new()))?;
+    for function in round::functions() {
+        state.register_udf(Arc::new(function))?;
+    }
     for function in [AggregateUDF::from(sum::Sum::default())] {
         state.register_udaf(Arc::new(function))?;
     }

@@ -2,6 +2,7 @@
 
 mod key_markers;
 mod overflow;
+mod rounding;
 mod set_operations;
 mod similar_to;
 mod uuids;
@@ -22,6 +23,7 @@ pub(super) use key_markers::DropKeyMarkers;
 pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
         .with_analyzer_rules(analyzer_rules())
+        .with_analyzer_rule(Arc::new(rounding::Rounding))
         .with_analyzer_rule(Arc::new(overflow::Overflow))
 }
 
