@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod extremes;
+mod lead_lag;
 mod overflow;
 mod round;
 mod sum;
@@ -26,6 +27,9 @@ pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     }
     for function in [AggregateUDF::from(sum::Sum::default())] {
         state.register_udaf(Arc::new(function))?;
+    }
+    for function in lead_lag::functions() {
+        state.register_udwf(Arc::new(function))?;
     }
     Ok(())
 }
