@@ -1,6 +1,7 @@
 //! Functions and aggregates of ours in the place of DataFusion's that answer wrongly.
 
 mod arithmetic;
+mod corr;
 mod extremes;
 mod lead_lag;
 mod overflow;
@@ -25,7 +26,7 @@ pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     for function in round::functions() {
         state.register_udf(Arc::new(function))?;
     }
-    for function in [AggregateUDF::from(sum::Sum::default())] {
+    for function in [AggregateUDF::from(sum::Sum::default()), corr::function()] {
         state.register_udaf(Arc::new(function))?;
     }
     for function in lead_lag::functions() {
