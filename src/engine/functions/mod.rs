@@ -7,6 +7,7 @@ mod lead_lag;
 mod overflow;
 mod round;
 mod sum;
+mod unsigned_zero;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use datafusion::logical_expr::AggregateUDF;
 
 pub(super) use arithmetic::{checked, checked_minus};
 pub(super) use round::round_by_row;
+pub(super) use unsigned_zero::{unsigned_zero, unsigned_zero_beside};
 
 use self::extremes::NestedExtremes;
 use crate::error::Result;

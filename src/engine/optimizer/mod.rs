@@ -6,6 +6,7 @@ mod rounding;
 mod set_operations;
 mod similar_to;
 mod uuids;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
         .with_analyzer_rules(analyzer_rules())
         .with_analyzer_rule(Arc::new(rounding::Rounding))
+        .with_analyzer_rule(Arc::new(zeros::Zeros))
         .with_analyzer_rule(Arc::new(overflow::Overflow))
 }
 
