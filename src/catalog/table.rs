@@ -170,17 +170,23 @@ impl SnapshotTable {
     }
 
     /// The schema that a part is decoded in: the table's types where the reader gives these right away.
-    fn decoded(&self, part: &PartFile) -> Schema {
+    fn decoded(&self, part: &PartFile) -> SchemaRef {
+        if self.is_alike(part) {
+            return Arc::clone(&self.file_schema);
+        }
         let own = with_order_of(&storable(&part.footer.schema), &self.file_schema);
-        decodable_as(&own, &self.file_schema)
+        decodable_as(&own, &self.file_schema).into()
+    }
+
+    /// Whether a part has the very columns of the dataset.
+    fn is_alike(&self, part: &PartFile) -> bool {
+        part.footer.schema.fields() == self.snapshot.dataset.file_schema.fields()
     }
 
     /// Whether columns of some parts have to be converted before a filter can look at them.
     fn has_converted(&self) -> bool {
         let mut known = HashSet::new();
-        let dataset = &self.snapshot.dataset;
-        let is_other = |part: &&PartFile| !Arc::ptr_eq(&part.footer.schema, &dataset.file_schema);
-        let parts = dataset.parts.iter().filter(is_other);
+        let parts = self.snapshot.dataset.parts.iter().filter(|part| !self.is_alike(part));
         let mut distinct = parts.filter(|part| known.insert(part.footer.schema_hash()));
         distinct.any(|part| {
             self.decoded(part).fields().iter().any(|own| {
@@ -204,7 +210,7 @@ impl SnapshotTable {
         let place = self.is_located.then(|| ScalarValue::UInt32(u32::try_from(place).ok()));
         let mut file = PartitionedFile::new(part.path.to_string_lossy(), part.stat.size())
             .with_partition_values(part.partition_values.iter().cloned().chain(place).collect())
-            .with_arrow_schema(self.decoded(part).into())
+            .with_arrow_schema(self.decoded(part))
             .with_extension(held.clone())
             .with_extension(Arc::clone(&part.footer));
         if let Some(deleted) = &part.deleted {

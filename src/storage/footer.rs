@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::{LogicalType, Type};
@@ -221,13 +221,18 @@ impl Weighter<Key, Arc<Footer>> for ByMemory {
 #[derive(Debug)]
 pub struct FooterCache {
     entries: Cache<Key, Arc<Footer>, ByMemory>,
+    /// The columns of files by their hash. Files of one writer share theirs, so that many are compared quickly.
+    columns: Cache<u64, Fields>,
 }
+
+/// How many lists of columns are shared.
+const SHARED: usize = 1 << 10;
 
 impl FooterCache {
     /// A cache that holds up to `budget` bytes of footers.
     pub fn new(budget: u64) -> Self {
         let estimated = usize::try_from(budget / 4096).unwrap_or(usize::MAX).clamp(64, 1 << 20);
-        Self { entries: Cache::with_weighter(estimated, budget, ByMemory) }
+        Self { entries: Cache::with_weighter(estimated, budget, ByMemory), columns: Cache::new(SHARED) }
     }
 
     /// The footer of a file that is held open.
@@ -261,8 +266,22 @@ impl FooterCache {
         if let Some(footer) = self.entries.get(&key) {
             return Ok(footer);
         }
-        let footer = Arc::new(Footer::read(file, page_index)?);
+        let footer = Arc::new(self.sharing(Footer::read(file, page_index)?));
         self.entries.insert(key, Arc::clone(&footer));
         Ok(footer)
+    }
+
+    /// `footer` with the columns of an earlier one that has the same.
+    fn sharing(&self, mut footer: Footer) -> Footer {
+        let hash = footer.schema_hash();
+        match self.columns.get(&hash) {
+            Some(known) if known == *footer.schema.fields() => {
+                let metadata = footer.schema.metadata().clone();
+                footer.schema = Arc::new(Schema::new_with_metadata(known, metadata));
+            }
+            Some(_) => {}
+            None => self.columns.insert(hash, footer.schema.fields().clone()),
+        }
+        footer
     }
 }
