@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TryCast};
 
+use super::optimizer::parse_uuid;
 use crate::error::{Error, Result};
 
 /// The parameters of a statement: `$1`, `$2`, … in the order of their numbers, then named ones.
@@ -69,12 +70,11 @@ impl Wanted {
             };
             let value = match wanted {
                 Some(wanted) if value.is_null() && !is_typed => ScalarValue::try_new_null(wanted)?,
-                Some(wanted) if is_text(&value.data_type()) && !is_text(wanted) => {
-                    value.cast_to(wanted).map_err(|error| {
+                Some(wanted) if is_text(&value.data_type()) && !is_text(wanted) => read_text(&value, wanted)
+                    .map_err(|error| {
                         let error = error.strip_backtrace();
                         Error::invalid(format!("the value of parameter ${name} is no {wanted}: {error}"))
-                    })?
-                }
+                    })?,
                 _ => value,
             };
             values.insert(name.clone(), value);
@@ -91,6 +91,16 @@ impl Wanted {
     pub(super) fn is_empty(&self) -> bool {
         self.parameters.is_empty()
     }
+}
+
+/// A text as the type that is wanted. What spells a UUID is one, where 16 bytes are.
+fn read_text(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue, DataFusionError> {
+    if let (DataType::FixedSizeBinary(16), Some(Some(text))) = (wanted, value.try_as_str())
+        && let Some(bytes) = parse_uuid(text)
+    {
+        return Ok(ScalarValue::FixedSizeBinary(16, Some(bytes)));
+    }
+    value.cast_to(wanted)
 }
 
 /// Types that DataFusion does not infer: those of `CAST($1 AS …)`, and of LIMIT and OFFSET.

@@ -252,15 +252,20 @@ impl Catalog {
                  with the action optimize_dataset"
             )));
         }
-        let files = version.files();
-        if let Some(path) = files.iter().find_map(DataFile::elsewhere) {
-            return Err(Error::unimplemented(format!(
-                "dataset {dataset} is a shallow clone, or was given files by their full paths: its log names {path}, \
-                 which does not lie in its folder and is not read; write it anew with the program that made it (CREATE \
-                 TABLE … AS SELECT)"
-            )));
-        }
-        Ok(files)
+        own_files(version)
+    }
+}
+
+/// The files of a version, which must lie in the table's directory.
+fn own_files(version: &DeltaVersion) -> Result<Vec<DataFile>> {
+    let files = version.files();
+    match files.iter().find_map(DataFile::elsewhere) {
+        None => Ok(files),
+        Some(path) => Err(Error::unimplemented(format!(
+            "the Delta table is a shallow clone, or was given files by their full paths: its log names {path}, which \
+             does not lie in its folder and is not read; write it anew with the program that made it (CREATE TABLE … \
+             AS SELECT)"
+        ))),
     }
 }
 

@@ -19,6 +19,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::SessionConfig;
 
 pub(super) use key_markers::DropKeyMarkers;
+pub(super) use uuids::parse_uuid;
 
 /// Adds the rules to a state that has DataFusion's own.
 pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {

@@ -1,8 +1,8 @@
 //! Comparisons of UUIDs with texts.
 //!
-//! A UUID is 16 bytes to DataFusion 55.2, which do not compare with `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'`
-//! (apache/datafusion#15501 asks for a type of its own). Here a text that a column of UUIDs is compared with is
-//! the UUID that it spells, or an error.
+//! A UUID is 16 bytes to DataFusion 55.2, which do not compare with `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'`: it knows
+//! nothing of extension types (apache/datafusion#12644). Here a text that a column of UUIDs is compared with is the
+//! UUID that it spells, or an error.
 //!
 //! This can go when DataFusion has UUIDs.
 
@@ -71,7 +71,7 @@ fn compared(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     for operand in operands {
         let Expr::Literal(value, _) = &*operand else { continue };
         let Some(Some(text)) = value.try_as_str() else { continue };
-        let bytes = parse(text).ok_or_else(|| {
+        let bytes = parse_uuid(text).ok_or_else(|| {
             DataFusionError::Plan(format!("a UUID is compared with {text:?}, which is none"))
         })?;
         *operand = lit(ScalarValue::FixedSizeBinary(LENGTH, Some(bytes)));
@@ -92,7 +92,7 @@ fn is_uuid(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 /// The bytes of a UUID: 32 digits, in any case, with hyphens anywhere between bytes and braces around, or not.
-fn parse(text: &str) -> Option<Vec<u8>> {
+pub(in crate::engine) fn parse_uuid(text: &str) -> Option<Vec<u8>> {
     let text = text.trim();
     let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
     let digits: Option<Vec<u8>> = text
@@ -116,11 +116,11 @@ mod tests {
             "00112233445566778899AABBCCDDEEFF",
             "{00112233-4455-6677-8899-aabbccddeeff}",
         ] {
-            assert_eq!(parse(text), bytes, "{text}");
+            assert_eq!(parse_uuid(text), bytes, "{text}");
         }
         for text in ["", "0011", "00112233-4455-6677-8899-aabbccddeefg", "00112233445566778899AABBCCDDEEFF0"]
         {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_uuid(text), None, "{text}");
         }
     }
 }
