@@ -4,6 +4,7 @@
 //!   2262 only, and what lies outside wraps. A writer that noted its Arrow schema chose the unit itself.
 //! - UUID, JSON, VARIANT, GEOMETRY and GEOGRAPHY become Arrow's extension types of what they are stored as. The
 //!   reader knows them too, where it is built with features that nothing else here needs.
+//! - So do columns that a note of the file calls geometries: GeoParquet before Parquet had a type for them.
 //! - A zone is kept where the unit is not: Parquet has no seconds, and the reader takes the zone of a noted
 //!   schema only along with its unit.
 
@@ -29,6 +30,10 @@ pub const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 /// The extension type of a UUID, which is stored as 16 bytes.
 pub const UUID: &str = "arrow.uuid";
 
+/// The extension type of a geometry, which is stored as well-known binary.
+const WKB: &str = "geoarrow.wkb";
+/// The note of a file that says which of its columns are geometries.
+const GEOMETRIES: &str = "geo";
 /// The coordinates of a geometry of which nothing else is said: longitude and latitude.
 /// <https://github.com/apache/parquet-format/blob/master/Geospatial.md#coordinate-reference-system>
 const DEFAULT_CRS: &str = "OGC:CRS84";
@@ -46,9 +51,17 @@ pub(super) fn amended(file: &FileMetaData, schema: &SchemaRef) -> Option<SchemaR
         return None;
     }
     let fields = schema.fields().iter().zip(stored).map(|(field, stored)| amendment.field(field, stored));
-    let fields = with_zones(fields.collect(), noted);
+    let fields = amendment.with_noted_geometries(fields.collect());
+    let fields = with_zones(fields, noted);
     let is_same = fields.iter().zip(schema.fields()).all(|(new, field)| Arc::ptr_eq(new, field));
     (!is_same).then(|| Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
+}
+
+fn with_extension(field: Field, name: &str, parameters: Option<String>) -> Field {
+    let mut metadata: HashMap<_, _> = field.metadata().clone();
+    metadata.insert(EXTENSION_NAME.to_owned(), name.to_owned());
+    metadata.extend(parameters.map(|parameters| (EXTENSION_METADATA.to_owned(), parameters)));
+    field.with_metadata(metadata)
 }
 
 fn note<'a>(file: &'a FileMetaData, key: &str) -> Option<&'a str> {
@@ -78,13 +91,34 @@ impl Amendment<'_> {
         if let Some(data_type) = data_type {
             amended.set_data_type(data_type);
         }
-        if let Some((name, parameters)) = extension {
-            let mut metadata: HashMap<_, _> = field.metadata().clone();
-            metadata.insert(EXTENSION_NAME.to_owned(), name.to_owned());
-            metadata.extend(parameters.map(|parameters| (EXTENSION_METADATA.to_owned(), parameters)));
-            amended.set_metadata(metadata);
-        }
-        Arc::new(amended)
+        Arc::new(match extension {
+            Some((name, parameters)) => with_extension(amended, name, parameters),
+            None => amended,
+        })
+    }
+
+    /// `fields` with those marked that the file's note calls geometries.
+    /// <https://geoparquet.org/releases/v1.1.0/>
+    fn with_noted_geometries(&self, fields: Vec<FieldRef>) -> Vec<FieldRef> {
+        let Some(noted) = note(self.file, GEOMETRIES) else { return fields };
+        let noted: serde_json::Value = serde_json::from_str(noted).unwrap_or_default();
+        let field = |field: FieldRef| {
+            let column = noted.get("columns").and_then(|columns| columns.get(field.name()));
+            let is_wkb = |column: &&serde_json::Value| {
+                column.get("encoding").and_then(serde_json::Value::as_str) == Some("WKB")
+            };
+            let is_free = field.data_type().is_binary() && field.extension_type_name().is_none();
+            let Some(column) = column.filter(is_wkb).filter(|_| is_free) else { return field };
+            let mut parameters = serde_json::Map::new();
+            let crs = column.get("crs").cloned().unwrap_or_else(|| DEFAULT_CRS.into());
+            let crs = Some(crs).filter(|crs| !crs.is_null());
+            parameters.extend(crs.map(|crs| ("crs".to_owned(), crs)));
+            let edges = column.get("edges").filter(|edges| edges.as_str() != Some("planar"));
+            parameters.extend(edges.map(|edges| ("edges".to_owned(), edges.clone())));
+            let parameters = serde_json::Value::Object(parameters).to_string();
+            Arc::new(with_extension(Field::clone(&field), WKB, Some(parameters)))
+        };
+        fields.into_iter().map(field).collect()
     }
 
     /// The type instead of `data_type`, if it is another one.
@@ -137,11 +171,11 @@ impl Amendment<'_> {
             (LogicalType::Json, Utf8 | LargeUtf8 | Utf8View) => Some(("arrow.json", Some(String::new()))),
             (LogicalType::Variant(_), Struct(_)) => Some(("arrow.parquet.variant", Some(String::new()))),
             (LogicalType::Geometry(geometry), Binary | LargeBinary | BinaryView) => {
-                Some(("geoarrow.wkb", Some(self.wkb(geometry.crs.as_deref(), None))))
+                Some((WKB, Some(self.wkb(geometry.crs.as_deref(), None))))
             }
             (LogicalType::Geography(geography), Binary | LargeBinary | BinaryView) => {
                 let edges = geography.algorithm().unwrap_or_default().to_string().to_lowercase();
-                Some(("geoarrow.wkb", Some(self.wkb(geography.crs.as_deref(), Some(&edges)))))
+                Some((WKB, Some(self.wkb(geography.crs.as_deref(), Some(&edges)))))
             }
             _ => None,
         }
@@ -310,6 +344,20 @@ mod tests {
         ] {
             assert_eq!(amendment.wkb(crs, edges), expected);
         }
+    }
+
+    #[test]
+    fn geometries_of_a_note_are_told() {
+        let note = r#"{"columns": {"a": {"encoding": "WKB"}, "b": {"encoding": "WKB", "crs": null, "edges": "planar"},
+            "c": {"encoding": "point"}, "d": {"encoding": "WKB", "crs": {"id": 1}, "edges": "spherical"}}}"#;
+        let columns =
+            "optional binary a; optional binary b; optional binary c; optional binary d; optional binary e;";
+        let schema = read(columns, &[(GEOMETRIES, note)]);
+        let parameters = |column: usize| schema.field(column).metadata().get(EXTENSION_METADATA).cloned();
+        assert_eq!(parameters(0).as_deref(), Some(r#"{"crs":"OGC:CRS84"}"#));
+        assert_eq!(parameters(1).as_deref(), Some("{}"));
+        assert_eq!(parameters(3).as_deref(), Some(r#"{"crs":{"id":1},"edges":"spherical"}"#));
+        assert!(schema.field(2).metadata().is_empty() && schema.field(4).metadata().is_empty());
     }
 
     #[test]

@@ -659,7 +659,9 @@ mod tests {
             }
             Null => arrow::array::new_null_array(data_type, 4),
             Date32 | Time32(_) => cast(&cast(&numbers, &Int32).unwrap(), data_type).unwrap(),
-            Binary | LargeBinary | BinaryView => cast(&cast(&numbers, &Utf8).unwrap(), data_type).unwrap(),
+            Utf8View | LargeUtf8 | Binary | LargeBinary | BinaryView => {
+                cast(&cast(&numbers, &Utf8).unwrap(), data_type).unwrap()
+            }
             Dictionary(_, value) => cast(&values(value), data_type).unwrap(),
             Timestamp(unit, Some(_)) => {
                 let plain = cast(&numbers, &Timestamp(*unit, None)).unwrap();

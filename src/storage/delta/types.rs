@@ -274,7 +274,9 @@ fn counts_alike(from: &DataType, to: &DataType) -> bool {
         (from, to),
         (Timestamp(..), Timestamp(..))
             | (Date32 | Date64, Timestamp(_, None))
+            | (Timestamp(_, None), Date32 | Date64)
             | (Date32, Date64)
+            | (Date64, Date32)
             | (Time32(_) | Time64(_), Time32(_) | Time64(_))
             | (Duration(_), Duration(_))
     )
@@ -293,7 +295,9 @@ fn retimed(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     };
     let ticks = rescale(&widened(array)?, from, unit)?;
     match to {
-        DataType::Time32(_) => relabel(&cast_with_options(&ticks, &DataType::Int32, &STRICT)?, to),
+        DataType::Date32 | DataType::Time32(_) => {
+            relabel(&cast_with_options(&ticks, &DataType::Int32, &STRICT)?, to)
+        }
         _ => relabel(&ticks, to),
     }
 }
