@@ -17,6 +17,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, ScalarValue, internal_err};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
+use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -105,6 +106,12 @@ impl ScalarUDFImpl for Checked {
             check_digits(&result, data_type)?;
         }
         Ok(result)
+    }
+
+    /// Only the type of the bounds is known; functions around this one ask for it.
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> DfResult<Interval> {
+        let types: Vec<_> = inputs.iter().map(|input| input.data_type()).collect();
+        Interval::make_unbounded(&self.return_type(&types).unwrap_or(DataType::Null))
     }
 }
 
@@ -221,5 +228,11 @@ impl ScalarUDFImpl for CheckedMinus {
             }
             _ => internal_err!("checked_minus has one argument"),
         }
+    }
+
+    /// Only the type of the bounds is known; functions around this one ask for it.
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> DfResult<Interval> {
+        let data_type = inputs.first().map_or(DataType::Null, |input| input.data_type());
+        Interval::make_unbounded(&data_type)
     }
 }

@@ -212,8 +212,10 @@ impl ScalarUDFImpl for Next {
 
     fn evaluate_bounds(&self, inputs: &[&Interval]) -> DfResult<Interval> {
         match inputs {
-            [input] if !input.data_type().is_decimal() => self.inner.evaluate_bounds(inputs),
-            _ => Interval::make_unbounded(&DataType::Null),
+            [input] if input.data_type().is_decimal() => {
+                Interval::make_unbounded(&next_type(&input.data_type()))
+            }
+            _ => self.inner.evaluate_bounds(inputs),
         }
     }
 

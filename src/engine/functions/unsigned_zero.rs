@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, FieldRef, Float16Type, Float32Type, Float64Type};
 use datafusion::common::{DataFusionError, ScalarValue, internal_err};
+use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -72,6 +73,11 @@ impl ScalarUDFImpl for UnsignedZero {
             }
             _ => internal_err!("unsigned_zero has one argument"),
         }
+    }
+
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> DfResult<Interval> {
+        let [input] = inputs else { return internal_err!("unsigned_zero has one argument") };
+        Ok((*input).clone())
     }
 
     /// What is in order stays so.
