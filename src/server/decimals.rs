@@ -79,12 +79,9 @@ where
 {
     let Some(bound) = bound else { return true };
     let least = -bound;
+    let is_wide = |value: &T::Native| u8::from(*value >= bound) | u8::from(*value <= least);
     // Without a branch, so that the compiler can look at several at once.
-    array
-        .as_primitive::<T>()
-        .values()
-        .iter()
-        .fold(true, |fit, value| fit & (*value < bound) & (*value > least))
+    array.as_primitive::<T>().values().iter().fold(0, |wide, value| wide | is_wide(value)) == 0
 }
 
 /// Fails where a value that is not NULL does not fit.

@@ -43,6 +43,8 @@ pub struct HttpOptions {
 }
 
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection without a request may take to end once it is asked to.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Has `service` answer the requests of `connections`, until `stop` comes true. Then takes no more, and comes
 /// to its end when all requests have theirs.
@@ -105,16 +107,20 @@ struct Goodbye {
 
 impl Goodbye {
     async fn due(&mut self, has_asked: &AtomicBool) {
-        let silent = async {
-            tokio::time::sleep(self.patience).await;
-            if has_asked.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             _ = self.stopping.changed() => {}
-            () = silent => tracing::debug!("a connection is closed: no request came"),
+            () = unless_asked(has_asked, self.patience) => {
+                tracing::debug!("a connection is closed: no request came");
+            }
         }
+    }
+}
+
+/// Comes true after a time in which there was no request.
+async fn unless_asked(has_asked: &AtomicBool, patience: Duration) {
+    tokio::time::sleep(patience).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -147,7 +153,11 @@ async fn connected<S, B>(
         served = &mut serving => served,
         () = goodbye.due(&has_asked) => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                served = &mut serving => served,
+                // Hyper waits for a preface that may never come.
+                () = unless_asked(&has_asked, GOODBYE) => return,
+            }
         }
     };
     if let Err(error) = served {

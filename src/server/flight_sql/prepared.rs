@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, UnionMode};
 use arrow_flight::PutResult;
 use arrow_flight::sql::DoPutPreparedStatementResult;
 use bytes::Bytes;
+use futures::StreamExt;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prost::Message;
@@ -28,6 +29,8 @@ use crate::storage::ipc_schema;
 const MAX_BOUND_BYTES: usize = 1 << 20;
 /// Rows that may be bound to one query: it is planned once for each.
 const MAX_BOUND_ROWS: usize = 1000;
+/// Bytes that may be bound to an INSERT before it is run, where they do not come with that.
+const MAX_HELD_BYTES: usize = 16 << 20;
 /// What a statement takes besides its text and its values.
 const STATEMENT_BYTES: usize = 4096;
 
@@ -143,7 +146,7 @@ impl Handler {
     /// Binds the rows of an upload to a query.
     pub(super) async fn bind(&self, handle: &[u8], receiver: Receiver, client: &Client) -> Result<PutResult> {
         let statement = self.statements.find(handle, client)?;
-        let bound = received(receiver).await?;
+        let bound = received(receiver, self.inserts_values(&statement).await?).await?;
         self.statements.bind(handle, &statement, bound);
         let result =
             DoPutPreparedStatementResult { prepared_statement_handle: Some(Bytes::copy_from_slice(handle)) };
@@ -164,25 +167,41 @@ impl Handler {
                 "the statement is a query, not an update; ask for its FlightInfo instead",
             ));
         };
+        let inserts = self.inserts_values(&statement).await?;
         // What takes no parameters is run at once: some clients wait for the answer before they end
         // their stream.
         let bound = match statement.kind {
             StatementKind::Change if !statement.takes_values => None,
             StatementKind::Setting => None,
-            StatementKind::Change if self.engine.inserts_values(sql).await? => {
-                match receiver.schema().await?.filter(|schema| BoundRows::can_be(schema)) {
-                    Some(schema) => {
-                        let rows = BoundRows::new(schema, receiver.batches());
-                        return self.insert_rows(sql, rows, client, rpc).await.map(updated);
-                    }
-                    None => received(receiver).await?.or_else(|| statement.bound()),
+            StatementKind::Change if inserts => {
+                if let Some(schema) = receiver.schema().await?.filter(|schema| BoundRows::can_be(schema)) {
+                    let rows = BoundRows::new(schema, receiver.batches());
+                    return self.insert_rows(sql, rows, client, rpc).await.map(updated);
                 }
+                received(receiver, inserts).await?.or_else(|| statement.bound())
             }
             StatementKind::Query | StatementKind::Change => {
-                received(receiver).await?.or_else(|| statement.bound())
+                received(receiver, inserts).await?.or_else(|| statement.bound())
             }
         };
-        self.update(sql, bound, client, rpc).await.map(updated)
+        match bound {
+            Some(bound) if inserts && BoundRows::can_be(&bound.schema()) => {
+                let batches = futures::stream::iter([Ok(bound.batch().clone())]);
+                let rows = BoundRows::new(bound.schema(), batches.boxed());
+                self.insert_rows(sql, rows, client, rpc).await.map(updated)
+            }
+            bound => self.update(sql, bound, client, rpc).await.map(updated),
+        }
+    }
+
+    /// Whether a statement takes all rows of parameters in one go.
+    async fn inserts_values(&self, statement: &Statement) -> Result<bool> {
+        match &statement.source {
+            Source::Sql(sql) if statement.kind == StatementKind::Change && statement.takes_values => {
+                self.engine.inserts_values(sql).await
+            }
+            _ => Ok(false),
+        }
     }
 
     async fn insert_rows(&self, sql: &str, rows: BoundRows, client: &Client, rpc: &Rpc) -> Result<i64> {
@@ -195,15 +214,22 @@ impl Handler {
     }
 }
 
-/// The rows of a stream as values to bind; none if it has no schema, or no columns.
-async fn received(mut receiver: Receiver) -> Result<Option<Bound>> {
+/// The rows of a stream as values to bind; none if it has no schema, or no columns. `inserts`: to a statement that takes
+/// them all in one go.
+async fn received(mut receiver: Receiver, inserts: bool) -> Result<Option<Bound>> {
     let Some(schema) = receiver.schema().await? else { return Ok(None) };
     let (mut batches, mut bytes, mut rows) = (Vec::new(), 0, 0);
     while let Some(received) = receiver.next().await? {
         let Some(batch) = received.batch else { continue };
         bytes += batch.get_array_memory_size();
         rows += batch.num_rows();
-        if bytes > MAX_BOUND_BYTES || rows > MAX_BOUND_ROWS {
+        if inserts && bytes > MAX_HELD_BYTES {
+            return Err(Error::exhausted(format!(
+                "more than {MAX_HELD_BYTES} bytes were bound to an INSERT before it is run; bind fewer at once, or \
+                 upload them as a table (DoPut, bulk ingest)"
+            )));
+        }
+        if !inserts && (bytes > MAX_BOUND_BYTES || rows > MAX_BOUND_ROWS) {
             return Err(Error::exhausted(format!(
                 "more than {MAX_BOUND_ROWS} rows or {MAX_BOUND_BYTES} bytes were bound to a statement that is \
                  planned for each; upload them as a table and join with it, or INSERT them as one row of VALUES"
