@@ -10,6 +10,9 @@ use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use parquet::arrow::parquet_column;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::statistics::Statistics as ChunkStatistics;
 
 use super::dataset::{Dataset, PartFile};
 use crate::error::{Error, Result, contain};
@@ -45,6 +48,7 @@ pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) ->
     let twins = has_twins(schema, &footer.schema).then(|| footer.numbered()).transpose()?;
     let own = if twins.is_some() { by_place(&footer.schema) } else { own_types(schema, &footer.schema) };
     let metadata = twins.as_ref().unwrap_or(&footer.metadata);
+    let stored = if twins.is_some() { &own } else { &footer.schema };
     let path = path.display();
     let mut statistics = contain(|| DFParquetMetadata::statistics_from_parquet_metadata(metadata, &own))
         .map_err(|why| Error::data_loss(format!("the statistics of {path}: {why}")))?
@@ -52,8 +56,9 @@ pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) ->
             Error::data_loss(format!("the statistics of {path} are damaged: {error}")).with_source(error)
         })?;
     let columns = statistics.column_statistics.iter_mut().zip(own.fields()).zip(schema.fields());
-    for ((column, own), wanted) in columns {
-        if own.data_type() != wanted.data_type() {
+    for ((column, own_field), wanted) in columns {
+        keep_what_is_known(column, own_field, metadata, stored);
+        if own_field.data_type() != wanted.data_type() {
             column.min_value = cast(&column.min_value, wanted.name(), wanted.data_type());
             column.max_value = cast(&column.max_value, wanted.name(), wanted.data_type());
         }
@@ -76,6 +81,48 @@ fn by_place(stored: &Schema) -> SchemaRef {
     let fields = stored.fields().iter().enumerate();
     let fields = fields.map(|(place, field)| Field::clone(field).with_name(place.to_string()));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Leaves out what not all row groups of a file tell of a column. DataFusion takes the bounds of those that have
+/// some for those of the file (apache/datafusion#25226), and NULLs that nobody counted for none.
+fn keep_what_is_known(
+    column: &mut ColumnStatistics,
+    field: &Field,
+    metadata: &ParquetMetaData,
+    stored: &Schema,
+) {
+    // Who wrote it may have estimated.
+    column.distinct_count = column.distinct_count.to_inexact();
+    if stored.field_with_name(field.name()).is_err() {
+        // NULL in all rows.
+        return;
+    }
+    let descriptor = metadata.file_metadata().schema_descr();
+    let Some((leaf, _)) = parquet_column(descriptor, stored, field.name()) else {
+        // Of nested values.
+        *column = ColumnStatistics { byte_size: column.byte_size, ..ColumnStatistics::new_unknown() };
+        return;
+    };
+    let is_required = descriptor.column(leaf).max_def_level() == 0;
+    let groups = metadata.row_groups().iter().filter(|group| group.num_rows() > 0);
+    let (mut nulls, mut has_min, mut has_max) = (Some(0_u64), true, true);
+    for group in groups {
+        let told = group.column(leaf).statistics();
+        let counted = told.and_then(ChunkStatistics::null_count_opt).or(is_required.then_some(0));
+        nulls = nulls.zip(counted).map(|(all, these)| all + these);
+        if counted.is_none_or(|nulls| i64::try_from(nulls) != Ok(group.num_rows())) {
+            has_min &= told.is_some_and(|told| told.min_bytes_opt().is_some());
+            has_max &= told.is_some_and(|told| told.max_bytes_opt().is_some());
+        }
+    }
+    let counted = nulls.and_then(|nulls| usize::try_from(nulls).ok());
+    column.null_count = counted.map_or(Precision::Absent, Precision::Exact);
+    if !has_min {
+        column.min_value = Precision::Absent;
+    }
+    if !has_max {
+        column.max_value = Precision::Absent;
+    }
 }
 
 /// `schema` in the types that the columns have in a file of the schema `stored`: its statistics are read

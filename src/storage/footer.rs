@@ -20,6 +20,7 @@ use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
 use super::logical::amended;
 use super::names::{ColumnNames, numbered};
+use super::trust::{hides_nulls, trusted, with_some_nulls};
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
 
@@ -46,14 +47,15 @@ impl Footer {
         self.encoded.get_or_init(|| ipc_schema(&self.schema).into()).clone()
     }
 
-    /// The footer as queries may rely on it: without the bounds of floats. Those leave NaN out, which is larger
+    /// The footer as DataFusion may rely on it: without the bounds of floats. Those leave NaN out, which is larger
     /// than all numbers to a query, so what is skipped by them could hold rows that it asks for. Nor their Bloom
-    /// filters, to which 0 and -0 are two values.
+    /// filters, to which 0 and -0 are two values. And where NULLs are not counted, which it takes for none, with
+    /// some: the counts are not for anything else.
     pub fn for_queries(&self) -> Result<Arc<ParquetMetaData>> {
         if let Some(made) = self.queried.get() {
             return Ok(Arc::clone(made));
         }
-        let made = without_float_bounds(&self.metadata)
+        let made = for_queries(&self.metadata)
             .map_err(|error| Error::internal(format!("a footer without bounds: {error}")))?;
         Ok(Arc::clone(self.queried.get_or_init(|| made)))
     }
@@ -83,7 +85,7 @@ impl Footer {
                 Some(names) => names.rename(&metadata)?,
                 None => metadata,
             };
-            ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+            ArrowReaderMetadata::try_new(Arc::new(trusted(metadata)?), ArrowReaderOptions::new())
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| unreadable(file, error))?;
@@ -113,18 +115,23 @@ impl Footer {
     }
 }
 
-fn without_float_bounds(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaData>, ParquetError> {
+fn for_queries(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaData>, ParquetError> {
     let is_float = |column: &ColumnChunkMetaData| {
         matches!(column.column_type(), Type::FLOAT | Type::DOUBLE)
             || column.column_descr().logical_type_ref() == Some(&LogicalType::Float16)
     };
-    if !metadata.row_groups().iter().any(|group| group.columns().iter().any(is_float)) {
+    let is_changed = |column: &ColumnChunkMetaData| is_float(column) || hides_nulls(column);
+    if !metadata.row_groups().iter().any(|group| group.columns().iter().any(is_changed)) {
         return Ok(Arc::clone(metadata));
     }
     let strip = |group: &RowGroupMetaData| {
         let column = |column: &ColumnChunkMetaData| {
             if !is_float(column) {
-                return Ok(column.clone());
+                return if hides_nulls(column) {
+                    with_some_nulls(column, group.num_rows())
+                } else {
+                    Ok(column.clone())
+                };
             }
             let builder = column.clone().into_builder().clear_statistics();
             // Who has no index of the pages' bounds yet is not to load it either.

@@ -26,6 +26,7 @@ mod scan;
 mod staging;
 mod storing;
 mod table_format;
+mod trust;
 mod types;
 mod unite;
 mod writeback;

@@ -26,6 +26,7 @@ mod plans;
 mod rpcs;
 mod snapshots;
 mod sqllogic;
+mod statistics;
 mod streaming;
 mod tables_of_others;
 mod tickets;
