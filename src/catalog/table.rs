@@ -273,6 +273,12 @@ impl TableProvider for SnapshotTable {
             files.iter().filter_map(|file| file.statistics.as_deref()),
             &self.physical,
         )?;
+        let statistics = if state.config_options().execution.collect_statistics {
+            statistics
+        } else {
+            let column_statistics = Statistics::unknown_column(&self.physical);
+            Statistics { column_statistics, ..statistics }
+        };
         let columns = TableSchema::builder(Arc::clone(&self.file_schema))
             .with_table_partition_cols(self.partition_fields())
             .with_virtual_columns(if self.is_located { vec![row_field()] } else { Vec::new() })

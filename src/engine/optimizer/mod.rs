@@ -1,10 +1,16 @@
 //! Rules of ours among DataFusion's: in front of those that answer wrongly, or in their place.
 
+mod aggregate_statistics;
+mod distinct_limit;
 mod key_markers;
+mod opaque;
 mod overflow;
+mod planner;
+mod pushdown;
 mod rounding;
 mod set_operations;
 mod similar_to;
+mod topk_aggregation;
 mod uuids;
 mod zeros;
 
@@ -16,18 +22,29 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionConfig;
 
-pub(super) use key_markers::DropKeyMarkers;
-pub(super) use uuids::parse_uuid;
+use self::aggregate_statistics::FaithfulStatistics;
+use self::distinct_limit::DistinctLimit;
+pub(super) use self::key_markers::DropKeyMarkers;
+use self::planner::CarefulPlanner;
+use self::pushdown::FilterPushdownByPlace;
+use self::topk_aggregation::FirstGroups;
+pub(super) use self::uuids::parse_uuid;
+
+type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// Adds the rules to a state that has DataFusion's own.
-pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+pub(super) fn add_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
+    let physical = builder.physical_optimizers().take().unwrap_or_default().rules;
     builder
         .with_analyzer_rules(analyzer_rules())
         .with_analyzer_rule(Arc::new(rounding::Rounding))
         .with_analyzer_rule(Arc::new(zeros::Zeros))
         .with_analyzer_rule(Arc::new(overflow::Overflow))
+        .with_physical_optimizer_rules(physical.into_iter().map(in_its_place).collect())
+        .with_query_planner(Arc::new(CarefulPlanner))
 }
 
 /// The rules that make a plan mean what its statement does. DataFusion's come last: its coercion of types is to
@@ -41,6 +58,19 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     ];
     rules.extend(Analyzer::new().rules);
     rules
+}
+
+/// The rule of ours that stands in the place of one of DataFusion's, or that one.
+fn in_its_place(rule: PhysicalRule) -> PhysicalRule {
+    if let Some(pushdown) = FilterPushdownByPlace::instead_of(rule.name()) {
+        return Arc::new(pushdown);
+    }
+    match rule.name() {
+        FaithfulStatistics::NAME => Arc::new(FaithfulStatistics::new(rule)),
+        DistinctLimit::NAME => Arc::new(DistinctLimit::new(rule)),
+        FirstGroups::NAME => Arc::new(FirstGroups),
+        _ => rule,
+    }
 }
 
 /// Switches off what DataFusion does wrongly and has a setting for.
