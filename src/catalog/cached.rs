@@ -40,6 +40,7 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::by_partition::by_partition;
 use super::provider::{DfResult, external};
 use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile};
 
@@ -89,10 +90,14 @@ impl FileSource for CachedSource {
         partition: usize,
     ) -> DfResult<Box<dyn Morselizer>> {
         let parquet = self.parquet.create_morselizer(store, config, partition)?;
-        let Some(rows) = Rows::new(&self.parquet, self.batch_size, self.is_ordered)? else {
-            return Ok(parquet);
+        let rows = Rows::new(&self.parquet, self.batch_size, self.is_ordered)?;
+        let files: Box<dyn Morselizer> = match rows.filter(|_| self.cache.is_enabled()) {
+            Some(rows) => {
+                Box::new(CachedFiles { parquet, cache: Arc::clone(&self.cache), rows: Arc::new(rows) })
+            }
+            None => parquet,
         };
-        Ok(Box::new(CachedFiles { parquet, cache: Arc::clone(&self.cache), rows: Arc::new(rows) }))
+        by_partition(files, &self.parquet)
     }
 
     fn table_schema(&self) -> &TableSchema {

@@ -5,6 +5,7 @@
 //! on a runtime go through [`storage::blocking`](crate::storage::blocking).
 
 mod adapt;
+mod by_partition;
 mod cached;
 mod dataset;
 mod delta;

@@ -292,11 +292,7 @@ impl TableProvider for SnapshotTable {
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
-        let source: Arc<dyn FileSource> = if self.columns.is_enabled() {
-            Arc::new(CachedSource::new(source, Arc::clone(&self.columns)))
-        } else {
-            Arc::new(source)
-        };
+        let source: Arc<dyn FileSource> = Arc::new(CachedSource::new(source, Arc::clone(&self.columns)));
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, source)
             .with_file_groups(groups)
