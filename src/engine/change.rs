@@ -30,6 +30,7 @@ use super::parameters::{Bound, Wanted};
 use super::query::{Planner, Query, QueryStream, deadline_exceeded};
 use super::running::{Activity, State, cancelled};
 use super::session::Engine;
+use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
 use crate::catalog::{
     CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, Snapshot, TemporaryUpload,
@@ -553,6 +554,7 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
                 [] => create.query.to_string(),
                 names => format!("SELECT * FROM ({}) AS v ({})", create.query, names.join(", ")),
             });
+            correct(&mut inner)?;
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
         _ => Ok(Own::Planned { statement: Statement::Statement(inner), aside }),

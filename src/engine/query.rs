@@ -41,6 +41,7 @@ use super::scope::Scope;
 use super::session::Engine;
 use super::sort_key::rows_of_runs;
 use super::source::{Source, substrait};
+use super::sql::count_equal_rows;
 use super::statement::{StatementKind, kind, parameters, parse};
 use super::workers::Lane;
 use crate::catalog::{QueryCatalog, RawScan};
@@ -379,7 +380,8 @@ impl Planner {
     /// The plan of a statement before it is optimised.
     pub(super) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
         gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
-        self.state.statement_to_plan(statement).await.map_err(|error| {
+        let planned = self.state.statement_to_plan(statement).await.and_then(count_equal_rows);
+        planned.map_err(|error| {
             self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
         })
     }

@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use super::admission::{Admission, AdmissionOptions};
 use super::bounded::bound_functions;
 use super::environment::Environment;
-use super::functions::replace_functions;
+use super::functions::{replace_functions, update_functions};
 use super::limits::SqlLimits;
-use super::optimizer::{add_rules, switch_off};
+use super::optimizer::add_rules;
 use super::plan_cache::PlanCache;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
@@ -172,6 +172,9 @@ impl Engine {
         let datasets = QueryCatalog::new(Arc::clone(&self.catalog), namespace);
         let mut state = self.base.clone();
         scope.apply(state.config_mut())?;
+        if state.config().options().execution.time_zone.as_deref() != Some(DEFAULT_TIME_ZONE) {
+            update_functions(&mut state)?;
+        }
         state.register_catalog_list(Arc::new(datasets.clone()));
         add_versions(&mut state, &self.catalog, scope.schema.as_str());
         state.mark_start_execution();
@@ -196,7 +199,6 @@ fn config() -> SessionConfig {
     options.execution.parquet.schema_force_view_types = false;
     // What `SHOW time_zone` says, so that `TIMESTAMP WITH TIME ZONE` and `now()` have a zone.
     options.execution.time_zone = Some(DEFAULT_TIME_ZONE.to_owned());
-    switch_off(&mut config);
     config
 }
 

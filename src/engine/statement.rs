@@ -54,12 +54,17 @@ pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
     Ok(statement)
 }
 
-/// Checks and corrects the SQL of a statement, also inside of EXPLAIN.
+/// Checks and corrects the SQL of a statement, also inside of EXPLAIN, but for `CREATE VIEW`.
 fn correct_within(statement: &mut Statement, limits: &SqlLimits) -> Result<()> {
     match statement {
         Statement::Statement(statement) => {
             check_relations(statement, limits)?;
-            correct(statement)
+            // A view's text is stored as it was given; what is planned of it is corrected then.
+            if matches!(statement.as_ref(), SqlStatement::CreateView(_)) {
+                Ok(())
+            } else {
+                correct(statement)
+            }
         }
         Statement::Explain(explain) => correct_within(&mut explain.statement, limits),
         _ => Ok(()),

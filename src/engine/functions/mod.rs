@@ -7,6 +7,7 @@ mod lead_lag;
 mod overflow;
 mod round;
 mod sum;
+mod to_timestamp;
 mod unsigned_zero;
 
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 
-pub(super) use arithmetic::{checked, checked_minus};
-pub(super) use round::round_by_row;
-pub(super) use unsigned_zero::{unsigned_zero, unsigned_zero_beside};
-
+pub(super) use self::arithmetic::{checked, checked_minus};
 use self::extremes::NestedExtremes;
+pub(super) use self::round::round_by_row;
+pub(super) use self::unsigned_zero::{unsigned_zero, unsigned_zero_beside};
 use crate::error::Result;
 
 /// Registers the functions in the place of DataFusion's.
@@ -33,6 +33,18 @@ pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     }
     for function in lead_lag::functions() {
         state.register_udwf(Arc::new(function))?;
+    }
+    to_timestamp::replace(state)
+}
+
+/// Gives functions that depend on the session's options what they are by now.
+pub(super) fn update_functions(state: &mut SessionState) -> Result<()> {
+    let options = state.config().options();
+    let functions = state.scalar_functions().values();
+    let updated: Vec<_> =
+        functions.filter_map(|function| function.inner().with_updated_config(options)).collect();
+    for function in updated {
+        state.register_udf(Arc::new(function))?;
     }
     Ok(())
 }

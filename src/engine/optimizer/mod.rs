@@ -2,13 +2,14 @@
 
 mod aggregate_statistics;
 mod distinct_limit;
+mod grouping_sets;
 mod key_markers;
 mod opaque;
 mod overflow;
 mod planner;
 mod pushdown;
 mod rounding;
-mod set_operations;
+mod sanity;
 mod similar_to;
 mod topk_aggregation;
 mod uuids;
@@ -23,11 +24,10 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::prelude::SessionConfig;
 
 use self::aggregate_statistics::FaithfulStatistics;
 use self::distinct_limit::DistinctLimit;
-pub(super) use self::key_markers::DropKeyMarkers;
+use self::key_markers::DropKeyMarkers;
 use self::planner::CarefulPlanner;
 use self::pushdown::FilterPushdownByPlace;
 use self::topk_aggregation::FirstGroups;
@@ -36,28 +36,29 @@ pub(super) use self::uuids::parse_uuid;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// Adds the rules to a state that has DataFusion's own.
-pub(super) fn add_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
-    let physical = builder.physical_optimizers().take().unwrap_or_default().rules;
-    builder
-        .with_analyzer_rules(analyzer_rules())
-        .with_analyzer_rule(Arc::new(rounding::Rounding))
-        .with_analyzer_rule(Arc::new(zeros::Zeros))
-        .with_analyzer_rule(Arc::new(overflow::Overflow))
-        .with_physical_optimizer_rules(physical.into_iter().map(in_its_place).collect())
-        .with_query_planner(Arc::new(CarefulPlanner))
+pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let builder = builder.with_analyzer_rules(analyzer_rules());
+    add_physical_rules(builder).with_query_planner(Arc::new(CarefulPlanner))
 }
 
-/// The rules that make a plan mean what its statement does. DataFusion's come last: its coercion of types is to
-/// see what ours put in.
+/// The rules that make a plan mean what its statement does: those that DataFusion's coercion of types is to see the work of,
+/// DataFusion's, and those that want to see the types.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
-        Arc::new(DropKeyMarkers),
-        Arc::new(set_operations::CountEqualRows),
-        Arc::new(similar_to::TranslateSimilarTo),
-        Arc::new(uuids::Uuids),
-    ];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(DropKeyMarkers), Arc::new(similar_to::TranslateSimilarTo), Arc::new(uuids::Uuids)];
     rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(rounding::Rounding));
+    rules.push(Arc::new(zeros::Zeros));
+    rules.push(Arc::new(overflow::Overflow));
     rules
+}
+
+/// The rules for physical plans: of ours one that sees a plan as it was made, and those in the place of DataFusion's.
+fn add_physical_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
+    let rules = builder.physical_optimizers().take().unwrap_or_default().rules;
+    let mut rules: Vec<PhysicalRule> = rules.into_iter().map(in_its_place).collect();
+    rules.insert(0, Arc::new(grouping_sets::HideGroupingColumns));
+    builder.with_physical_optimizer_rules(rules)
 }
 
 /// The rule of ours that stands in the place of one of DataFusion's, or that one.
@@ -69,12 +70,10 @@ fn in_its_place(rule: PhysicalRule) -> PhysicalRule {
         FaithfulStatistics::NAME => Arc::new(FaithfulStatistics::new(rule)),
         DistinctLimit::NAME => Arc::new(DistinctLimit::new(rule)),
         FirstGroups::NAME => Arc::new(FirstGroups),
+        sanity::NAME => Arc::new(sanity::CheckPlan),
         _ => rule,
     }
 }
-
-/// Switches off what DataFusion does wrongly and has a setting for.
-pub(super) fn switch_off(_config: &mut SessionConfig) {}
 
 /// The columns that the expressions of a plan can name.
 fn schema_of_inputs(plan: &LogicalPlan) -> Result<DFSchema, DataFusionError> {

@@ -7,8 +7,8 @@
 //! `coalesce(left.k, right.k)` in all clauses.
 //!
 //! Where the statement names a side's own key as well (`a.k`), all three columns are there, and a node that
-//! only marks them as one column keeps `k` and `*` clear; a rule takes it out again
-//! ([`DropKeyMarkers`](crate::engine::optimizer::DropKeyMarkers)).
+//! only marks them as one column keeps `k` and `*` clear; a rule,
+//! `DropKeyMarkers`, takes it out again.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -1,8 +1,11 @@
 //! Corrections of parsed statements: what the parser or DataFusion's planner of SQL reads otherwise than SQL
 //! means it is rewritten here, before anything is planned.
 
+mod cast_names;
 mod joined_keys;
+mod ordinals;
 mod precedence;
+mod set_operations;
 
 use std::sync::Arc;
 
@@ -12,12 +15,15 @@ use datafusion::sql::sqlparser::ast::Statement;
 use crate::error::Result;
 
 pub(super) use joined_keys::is_key_marker;
+pub(super) use set_operations::count_equal_rows;
 
 /// Rewrites `statement` in place to what its text means. Fails where there is no way to say it.
 ///
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     precedence::correct(statement);
+    ordinals::correct(statement);
+    cast_names::correct(statement);
     joined_keys::correct(statement)
 }
 

@@ -108,8 +108,9 @@ fn give_back_left(expr: &mut Expr) {
     let Expr::BinaryOp { right, .. } = &mut outer else { return };
     *left = take(right);
     **right = take(expr);
-    // What came between can have the same on its left.
+    // What came between can have taken too much as well.
     give_back_left(right);
+    give_back_right(right);
     *expr = outer;
 }
 
@@ -282,6 +283,7 @@ mod tests {
             ("a like b = c", "((a like b) = c)"),
             ("a like b || 'x' = c", "((a like (b || 'x')) = c)"),
             ("a = b ~ c", "(a = (b ~ c))"),
+            ("a = b like c = d", "((a = (b like c)) = d)"),
             ("a = b is null", "((a = b) is null)"),
             ("a in (1) and b", "((a in (1)) and b)"),
         ] {
@@ -296,6 +298,7 @@ mod tests {
             ("'a' || 1 + 2 * 3", "('a' || (1 + (2 * 3)))"),
             ("'a' || 2 * 3 || 'b'", "(('a' || (2 * 3)) || 'b')"),
             ("1 - a || b || c + 2 - 3", "(((1 - a) || b) || ((c + 2) - 3))"),
+            ("'a' || 1 + 2 || 'b'", "(('a' || (1 + 2)) || 'b')"),
             ("1 - 2 - 3", "((1 - 2) - 3)"),
             ("1 - 2 * 3 + 4", "((1 - (2 * 3)) + 4)"),
             ("a | b & c", "((a | b) & c)"),

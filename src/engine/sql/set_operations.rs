@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, NullEquality, TableReference};
 use datafusion::error::Result as DfResult;
@@ -15,39 +14,40 @@ use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{
     Distinct, Expr, ExprFunctionExt, Join, JoinType, LogicalPlan, LogicalPlanBuilder,
 };
-use datafusion::optimizer::AnalyzerRule;
 
-/// Numbers equal rows on both sides of `INTERSECT ALL` and `EXCEPT ALL`.
-#[derive(Debug)]
-pub(in crate::engine) struct CountEqualRows;
+/// What qualifies the numbers of either side: no table is called so.
+const LEFT: &str = " left";
+const RIGHT: &str = " right";
 
-impl AnalyzerRule for CountEqualRows {
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        let counted = plan.transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::Join(join) if keeps_all(&join) => Ok(Transformed::yes(counting(join)?)),
-            other => Ok(Transformed::no(other)),
-        });
-        Ok(counted?.data)
-    }
-
-    fn name(&self) -> &'static str {
-        "count_equal_rows"
-    }
+/// Numbers equal rows on both sides of each `INTERSECT ALL` and `EXCEPT ALL` of a plan that was just made of SQL.
+pub(in crate::engine) fn count_equal_rows(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let counted = plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Join(join) if keeps_all(&join) => Ok(Transformed::yes(counting(join)?)),
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(counted?.data)
 }
 
-/// Whether a join is a set operation with ALL. Before any optimisation nothing else joins so that NULL equals NULL.
+/// Whether a join is a set operation with ALL. Nothing else in SQL is planned as a join in which NULL equals NULL; plans of
+/// Substrait have such joins of their own, so this is no rule for all plans.
 fn keeps_all(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull
         && join.filter.is_none()
         && !matches!(join.left.as_ref(), LogicalPlan::Distinct(Distinct::All(_)))
+        // A view in the plan was done when it was planned.
+        && !join.right.schema().has_column(&number_on(RIGHT))
+}
+
+fn number_on(side: &'static str) -> Column {
+    Column::new(Some(TableReference::bare(side)), "number")
 }
 
 fn counting(join: Join) -> DfResult<LogicalPlan> {
     let columns: Vec<Expr> = join.left.schema().iter().map(Expr::from).collect();
     let (mut left_keys, mut right_keys): (Vec<_>, Vec<_>) = join.on.into_iter().unzip();
-    let left = numbered(join.left, "left", &mut left_keys)?;
-    let right = numbered(join.right, "right", &mut right_keys)?;
+    let left = numbered(join.left, LEFT, &mut left_keys)?;
+    let right = numbered(join.right, RIGHT, &mut right_keys)?;
     let on = left_keys.into_iter().zip(right_keys).collect();
     let join = Join::try_new(
         Arc::new(left),
@@ -63,12 +63,12 @@ fn counting(join: Join) -> DfResult<LogicalPlan> {
 }
 
 /// `plan` with the number of each row among those that are equal to it, which is added to `keys`.
-fn numbered(plan: Arc<LogicalPlan>, side: &str, keys: &mut Vec<Expr>) -> DfResult<LogicalPlan> {
+fn numbered(plan: Arc<LogicalPlan>, side: &'static str, keys: &mut Vec<Expr>) -> DfResult<LogicalPlan> {
     let mut outputs: Vec<Expr> = plan.schema().iter().map(Expr::from).collect();
-    let number = row_number().partition_by(keys.clone()).build()?;
-    let name = number.schema_name().to_string();
-    let relation = TableReference::bare(format!(" {side}"));
-    outputs.push(Expr::Column(Column::from_name(name)).alias_qualified(Some(relation.clone()), "number"));
-    keys.push(Expr::Column(Column::new(Some(relation), "number")));
-    LogicalPlanBuilder::from(plan).window([number])?.project(outputs)?.build()
+    let window = row_number().partition_by(keys.clone()).build()?;
+    let computed = Expr::Column(Column::from_name(window.schema_name().to_string()));
+    let number = number_on(side);
+    outputs.push(computed.alias_qualified(number.relation.clone(), &number.name));
+    keys.push(Expr::Column(number));
+    LogicalPlanBuilder::from(plan).window([window])?.project(outputs)?.build()
 }
