@@ -2,7 +2,10 @@
 
 mod arithmetic;
 mod corr;
+mod date_part;
 mod extremes;
+mod far_moments;
+mod kept_cast;
 mod lead_lag;
 mod overflow;
 mod round;
@@ -18,6 +21,7 @@ use datafusion::logical_expr::AggregateUDF;
 
 pub(super) use self::arithmetic::{checked, checked_minus};
 use self::extremes::NestedExtremes;
+pub(super) use self::kept_cast::KeptCast;
 pub(super) use self::round::round_by_row;
 pub(super) use self::unsigned_zero::{unsigned_zero, unsigned_zero_beside};
 use crate::error::Result;
@@ -25,6 +29,8 @@ use crate::error::Result;
 /// Registers the functions in the place of DataFusion's.
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     state.register_function_rewrite(Arc::new(NestedExtremes::new()))?;
+    state.register_function_rewrite(Arc::new(date_part::Extract))?;
+    state.register_udf(date_part::date_part())?;
     for function in round::functions() {
         state.register_udf(Arc::new(function))?;
     }
@@ -34,6 +40,7 @@ pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     for function in lead_lag::functions() {
         state.register_udwf(Arc::new(function))?;
     }
+    far_moments::register(state)?;
     to_timestamp::replace(state)
 }
 

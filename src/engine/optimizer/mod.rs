@@ -1,16 +1,26 @@
 //! Rules of ours among DataFusion's: in front of those that answer wrongly, or in their place.
 
 mod aggregate_statistics;
+mod comparisons;
+mod correlation;
 mod distinct_limit;
+mod exact_literals;
+mod exists;
 mod grouping_sets;
+mod in_lists;
+mod in_subqueries;
+mod kept_casts;
 mod key_markers;
+mod moments;
 mod opaque;
 mod overflow;
+mod patterns;
 mod planner;
 mod pushdown;
 mod rounding;
 mod sanity;
 mod similar_to;
+mod single_rows;
 mod topk_aggregation;
 mod uuids;
 mod zeros;
@@ -18,11 +28,12 @@ mod zeros;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DataFusionError, TableReference};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, WriteOp};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use self::aggregate_statistics::FaithfulStatistics;
@@ -38,6 +49,7 @@ type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 /// Adds the rules to a state that has DataFusion's own.
 pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     let builder = builder.with_analyzer_rules(analyzer_rules());
+    let builder = builder.with_optimizer_rules(optimizer_rules());
     add_physical_rules(builder).with_query_planner(Arc::new(CarefulPlanner))
 }
 
@@ -47,9 +59,28 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
         vec![Arc::new(DropKeyMarkers), Arc::new(similar_to::TranslateSimilarTo), Arc::new(uuids::Uuids)];
     rules.extend(Analyzer::new().rules);
+    let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
+    let typed: [Arc<dyn AnalyzerRule + Send + Sync>; 2] =
+        [Arc::new(exact_literals::ExactLiterals), Arc::new(moments::Moments)];
+    drop(rules.splice(coerced..coerced, typed));
     rules.push(Arc::new(rounding::Rounding));
     rules.push(Arc::new(zeros::Zeros));
     rules.push(Arc::new(overflow::Overflow));
+    rules
+}
+
+/// DataFusion's rules, with those of ours in front of the first one that simplifies.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let simplified = rules.iter().position(|rule| rule.name() == "simplify_expressions").unwrap_or(0);
+    let first: [Arc<dyn OptimizerRule + Send + Sync>; 5] = [
+        Arc::new(in_subqueries::InSubqueries),
+        Arc::new(exists::ExistsAnywhere),
+        Arc::new(patterns::MatchesOfAny),
+        Arc::new(in_lists::MergeInLists),
+        Arc::new(kept_casts::KeepCasts),
+    ];
+    drop(rules.splice(simplified..simplified, first));
     rules
 }
 
@@ -90,4 +121,17 @@ fn schema_of_inputs(plan: &LogicalPlan) -> Result<DFSchema, DataFusionError> {
         _ => {}
     }
     Ok(schema)
+}
+
+/// Whether one of the expressions of a node passes `test`.
+fn any_expression(
+    plan: &LogicalPlan,
+    test: impl Fn(&Expr) -> Result<bool, DataFusionError>,
+) -> Result<bool, DataFusionError> {
+    let mut passes = false;
+    plan.apply_expressions(|expr| {
+        passes = test(expr)?;
+        Ok(if passes { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(passes)
 }

@@ -3,8 +3,10 @@
 
 mod cast_names;
 mod joined_keys;
+mod long_numbers;
 mod ordinals;
 mod precedence;
+mod rows_in;
 mod set_operations;
 
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub(super) use set_operations::count_equal_rows;
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     precedence::correct(statement);
+    long_numbers::spell_out(statement);
+    rows_in::ask_for_rows(statement)?;
     ordinals::correct(statement);
     cast_names::correct(statement);
     joined_keys::correct(statement)
