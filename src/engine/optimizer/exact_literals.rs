@@ -43,7 +43,7 @@ impl AnalyzerRule for ExactLiterals {
 fn with_exact_literals(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = schema_of_inputs(&plan)?;
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let changed = expr.transform_up(|expr| Ok(compared(expr, &schema)))?;
         Ok(changed.update_data(|expr| name.restore(expr)))

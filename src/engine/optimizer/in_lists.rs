@@ -39,7 +39,7 @@ impl OptimizerRule for MergeInLists {
         }
         let schema = schema_of_inputs(&plan)?;
         let names = NamePreserver::new(&plan);
-        plan.map_expressions(|expr| {
+        super::map_each(plan, |expr| {
             if !has_lists(&expr)? {
                 return Ok(Transformed::no(expr));
             }

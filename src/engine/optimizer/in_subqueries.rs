@@ -73,7 +73,7 @@ fn rewritten(plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transfor
         return Ok(Transformed::new_transformed(filter, changed));
     }
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    super::map_each(plan, |expr| {
         let name = names.save(&expr);
         Ok(context.value(expr)?.update_data(|expr| name.restore(expr)))
     })
@@ -142,10 +142,13 @@ impl Context<'_> {
         if let Some(row) = SingleRow::of(&subquery.subquery)? {
             return Ok(Transformed::yes(row.compared(*expr, negated)?));
         }
-        if !negated {
+        if !negated && !is_named_as_its_column(&subquery) {
             return Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated })));
         }
         let list = self.list(*expr, &subquery)?;
+        if !negated {
+            return Ok(Transformed::yes(list.has_equal()?));
+        }
         let mut condition = not(list.has_equal()?);
         if let Some(unknown) = list.is_unknown()? {
             condition = condition.and(not(unknown));
@@ -176,9 +179,18 @@ impl Context<'_> {
             );
         }
         let name = self.config.alias_generator().next("__airstrip_in");
-        let plan = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
-        let first = Column::from(plan.schema().qualified_field(0));
-        let plan = plan.project(vec![Expr::Column(first).alias(&name)])?.build()?;
+        let plan = match subquery.subquery.as_ref() {
+            // Named where it is made: see [`is_named_as_its_column`].
+            LogicalPlan::Projection(made) if made.expr.len() == 1 => {
+                let member = made.expr[0].clone().unalias().alias(&name);
+                LogicalPlanBuilder::from(made.input.as_ref().clone()).project(vec![member])?.build()?
+            }
+            other => {
+                let plan = LogicalPlanBuilder::from(other.clone());
+                let first = Column::from(plan.schema().qualified_field(0));
+                plan.project(vec![Expr::Column(first).alias(&name)])?.build()?
+            }
+        };
         Ok(List {
             value_is_nullable: value.nullable(self.schema)?,
             member_is_nullable: plan.schema().field(0).is_nullable(),
@@ -190,6 +202,13 @@ impl Context<'_> {
             spans: subquery.spans.clone(),
         })
     }
+}
+
+/// Whether what a related subquery gives is a cast, whose name is that of the column: where the column is also what it is
+/// related by, DataFusion would put both beside each other.
+fn is_named_as_its_column(subquery: &Subquery) -> bool {
+    !subquery.outer_ref_columns.is_empty()
+        && matches!(subquery.subquery.as_ref(), LogicalPlan::Projection(made) if matches!(made.expr[..], [Expr::Cast(_)]))
 }
 
 /// The two sides of `value IN (SELECT member …)`.

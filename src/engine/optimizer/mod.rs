@@ -28,7 +28,7 @@ mod zeros;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, TableReference};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::utils::merge_schema;
@@ -121,6 +121,17 @@ fn schema_of_inputs(plan: &LogicalPlan) -> Result<DFSchema, DataFusionError> {
         _ => {}
     }
     Ok(schema)
+}
+
+/// Rewrites the expressions of a node, those of grouping sets one by one: a set has no name that could be kept.
+fn map_each(
+    plan: LogicalPlan,
+    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>, DataFusionError>,
+) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    plan.map_expressions(|expr| match expr {
+        Expr::GroupingSet(_) => expr.map_children(&mut rewrite),
+        expr => rewrite(expr),
+    })
 }
 
 /// Whether one of the expressions of a node passes `test`.

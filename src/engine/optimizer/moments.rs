@@ -42,7 +42,7 @@ impl AnalyzerRule for Moments {
 fn in_own_units(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = schema_of_inputs(&plan)?;
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let changed = expr.transform_up(|mut expr| {
             let changed = operands(&mut expr).is_some_and(|operands| align(operands, &schema));

@@ -39,7 +39,7 @@ fn rewrite(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     }
     let schema = super::schema_of_inputs(&plan)?;
     let names = NamePreserver::new(&plan);
-    let rewritten = plan.map_expressions(|expr| {
+    let rewritten = super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| Ok(rewrite_operator(expr, &schema)))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))

@@ -40,7 +40,7 @@ impl OptimizerRule for MatchesOfAny {
         }
         let schema = schema_of_inputs(&plan)?;
         let names = NamePreserver::new(&plan);
-        plan.map_expressions(|expr| {
+        super::map_each(plan, |expr| {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| known(expr, &schema))?;
             Ok(changed.update_data(|expr| name.restore(expr)))

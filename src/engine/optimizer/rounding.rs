@@ -25,7 +25,7 @@ impl AnalyzerRule for Rounding {
 
 fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| match &expr {
             Expr::ScalarFunction(call) => Ok(match round_by_row(call) {

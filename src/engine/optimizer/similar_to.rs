@@ -30,7 +30,7 @@ impl AnalyzerRule for TranslateSimilarTo {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         let translated = plan.transform_up_with_subqueries(|plan| {
             let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
+            super::map_each(plan, |expr| {
                 let name = names.save(&expr);
                 let translated = expr.transform_up(|expr| match expr {
                     Expr::SimilarTo(similar) => Ok(Transformed::yes(translate(similar)?)),

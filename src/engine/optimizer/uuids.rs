@@ -45,7 +45,7 @@ fn with_uuids(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(plan));
     }
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let changed = expr.transform_up(|expr| compared(expr, &schema))?;
         Ok(changed.update_data(|expr| name.restore(expr)))

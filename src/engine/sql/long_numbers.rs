@@ -73,13 +73,12 @@ fn spell_one_out(expr: &mut Expr) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::engine::limits::SqlLimits;
     use crate::engine::statement::parse;
 
     #[test]
     fn long_numbers_of_comparisons_are_decimals() {
-        let limits = SqlLimits { bytes: 1 << 20, depth: 200 };
+        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
         let parsed = |condition: &str| {
             let statement = parse(&format!("select 1 from t where {condition}"), &limits).unwrap();
             statement.to_string().replace("SELECT 1 FROM t WHERE ", "")
