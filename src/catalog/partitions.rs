@@ -76,6 +76,7 @@ fn split(folder: &str) -> Option<(Cow<'_, str>, Option<String>)> {
 }
 
 /// The value that the folders of a file give for a key: `None` inside is NULL.
+#[expect(clippy::option_option, reason = "a key that is not there and one that is NULL are two things")]
 pub(super) fn folder_value(path: &Path, key: &str) -> Option<Option<String>> {
     let folders = path.parent()?.components();
     let mut found = folders.filter_map(|folder| split(folder.as_os_str().to_str()?));

@@ -126,7 +126,9 @@ impl Catalog {
             .map(|entry| entry.map(|entry| PathBuf::from(entry.file_name())))
             .collect::<Result<Vec<_>, _>>();
         let is_hidden = |name: &PathBuf| match name.to_str() {
-            Some(name) => name.starts_with('.') && !name.ends_with(".crc"),
+            Some(name) => {
+                name.starts_with('.') && Path::new(name).extension().is_none_or(|ending| ending != "crc")
+            }
             None => true,
         };
         Ok(names.map_err(fail)?.into_iter().filter(is_hidden).map(|name| folder.join(name)).collect())

@@ -94,12 +94,13 @@ impl Others {
                 && !name.starts_with(['_', '.'])
                 && dir.metadata(name).is_ok_and(|found| found.is_dir())
         };
+        let ends_in = |ending: &str| Path::new(name).extension().is_some_and(|own| own == ending);
         let is_part = name.ends_with(".parquet") && !name.starts_with(['_', '.']);
         let is_note = matches!(name, "_SUCCESS" | "_metadata" | "_common_metadata")
             || name.starts_with("_committed_")
             || name.starts_with("_started_")
-            || (name.starts_with('.') && name.ends_with(".crc"));
-        let is_vector = self.is_delta && name.starts_with("deletion_vector_") && name.ends_with(".bin");
+            || (name.starts_with('.') && ends_in("crc"));
+        let is_vector = self.is_delta && name.starts_with("deletion_vector_") && ends_in("bin");
         is_part || is_note || is_vector || leads_to_parts()
     }
 }

@@ -48,7 +48,11 @@ impl TableFormat {
                 (EntryKind::Directory, ICEBERG_METADATA) if is_iceberg(dir) => return Some(Self::Iceberg),
                 (EntryKind::Directory, "snapshot" | "schema" | "manifest") => paimon += 1,
                 (EntryKind::Directory, "_versions" | "_transactions") => lance += 1,
-                (EntryKind::File, name) if name.ends_with(".lance") => return Some(Self::Lance),
+                (EntryKind::File, name)
+                    if Path::new(name).extension().is_some_and(|ending| ending == "lance") =>
+                {
+                    return Some(Self::Lance);
+                }
                 (EntryKind::File, name) if is_ducklake(name) => return Some(Self::DuckLake),
                 // The table's own directory, or one of its partitions.
                 (_, name) if name == ".hoodie" || name.starts_with(".hoodie_partition_metadata") => {

@@ -243,9 +243,9 @@ fn unite_numbers<'a>(types: impl Iterator<Item = &'a DataType>) -> Option<DataTy
         }
         (None, None) => match bits {
             ..=7 => Some(DataType::Int8),
-            ..=15 => Some(DataType::Int16),
-            ..=31 => Some(DataType::Int32),
-            ..=63 => Some(DataType::Int64),
+            8..=15 => Some(DataType::Int16),
+            16..=31 => Some(DataType::Int32),
+            32..=63 => Some(DataType::Int64),
             _ => Some(DataType::Decimal128(20, 0)),
         },
     }
@@ -254,8 +254,8 @@ fn unite_numbers<'a>(types: impl Iterator<Item = &'a DataType>) -> Option<DataTy
 fn unsigned(bits: i32) -> DataType {
     match bits {
         ..=8 => DataType::UInt8,
-        ..=16 => DataType::UInt16,
-        ..=32 => DataType::UInt32,
+        9..=16 => DataType::UInt16,
+        17..=32 => DataType::UInt32,
         _ => DataType::UInt64,
     }
 }
@@ -615,7 +615,7 @@ mod tests {
             return data_type;
         }
         let inner = nested(data_type, depth - 1, shape / 8);
-        let name = if shape % 2 == 0 { "item" } else { "element" };
+        let name = if shape.is_multiple_of(2) { "item" } else { "element" };
         let item = Arc::new(Field::new(name, inner.clone(), true));
         match (depth % 3, shape % 8 / 2) {
             (0, 0) => List(item),
@@ -629,7 +629,7 @@ mod tests {
                 Struct(fields.into())
             }
             _ => {
-                let value = Field::new(if shape % 2 == 0 { "value" } else { "values" }, inner, true);
+                let value = Field::new(if shape.is_multiple_of(2) { "value" } else { "values" }, inner, true);
                 let pair = Struct(vec![Field::new("key", Utf8, false), value].into());
                 Map(Arc::new(Field::new("entries", pair, false)), false)
             }
@@ -711,7 +711,7 @@ mod tests {
             turned.reverse();
             prop_assert_eq!(in_order(&united(&turned).unwrap()), in_order(&all));
             // United with what came out, nothing changes any more.
-            let again = united(&[&types[..], &[all.clone()]].concat()).unwrap();
+            let again = united(&[&types[..], std::slice::from_ref(&all)].concat()).unwrap();
             prop_assert_eq!(bare_type(&again), bare_type(&all));
             for data_type in &types {
                 let array = values(data_type);

@@ -268,7 +268,7 @@ fn query(random: &mut Random, table: &str, predicate: &Predicate, rows: &[Row]) 
             let least = passed.iter().filter_map(|row| row.part.clone()).min();
             let most = passed.iter().filter_map(|row| row.year).max().map(|year| year.to_string());
             let small = passed.iter().filter_map(|row| row.n).min().map(|n| n.to_string());
-            let told = [least, most, small].map(|value| value.unwrap_or_default());
+            let told = [least, most, small].map(Option::unwrap_or_default);
             let row = format!("{},{}", told.join(","), passed.len());
             (format!("select min(t.part), max(t.year), min(t.n), count(*) {from}"), vec![row])
         }

@@ -95,8 +95,8 @@ fn columns_in_log(server: &Server, name: &str) -> String {
     entries.sort();
     let found = entries.iter().rev().find_map(|path| {
         let text = std::fs::read_to_string(path).unwrap();
-        let actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        actions.filter_map(|action| action.pointer("/metaData/schemaString").cloned()).next()
+        let mut actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        actions.find_map(|action| action.pointer("/metaData/schemaString").cloned())
     });
     found.unwrap().as_str().unwrap().to_owned()
 }

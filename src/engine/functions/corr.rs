@@ -243,7 +243,9 @@ mod tests {
         let mut merged = Moments::default();
         for part in pairs.chunks(37) {
             let mut moments = Moments::default();
-            part.iter().for_each(|(x, y)| moments.add(Moments::of(*x, *y)));
+            for (x, y) in part {
+                moments.add(Moments::of(*x, *y));
+            }
             merged.add(moments);
         }
         assert!((merged.result().unwrap() - result(&pairs).unwrap()).abs() < 1e-12);

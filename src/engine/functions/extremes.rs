@@ -58,7 +58,7 @@ impl NestedExtremes {
 }
 
 impl FunctionRewrite for NestedExtremes {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "nested_extremes"
     }
 
@@ -117,7 +117,7 @@ impl AggregateUDFImpl for Extreme {
         let order = SortOptions { descending: false, nulls_first: false };
         let converter = RowConverter::new(vec![SortField::new_with_options(data_type.clone(), order)])?;
         let value = ScalarValue::try_from(data_type)?;
-        Ok(Box::new(Best { is_min: self.is_min, converter, best: None, value }))
+        Ok(Box::new(Best { is_min: self.is_min, converter, row: None, value }))
     }
 }
 
@@ -126,7 +126,7 @@ impl AggregateUDFImpl for Extreme {
 struct Best {
     is_min: bool,
     converter: RowConverter,
-    best: Option<OwnedRow>,
+    row: Option<OwnedRow>,
     value: ScalarValue,
 }
 
@@ -143,11 +143,11 @@ impl Accumulator for Best {
         let Some(place) = of_these else { return Ok(()) };
         let row = rows.row(place).owned();
         let is_better =
-            self.best.as_ref().is_none_or(|best| if self.is_min { row < *best } else { row > *best });
+            self.row.as_ref().is_none_or(|best| if self.is_min { row < *best } else { row > *best });
         if is_better {
             self.value = ScalarValue::try_from_array(values, place)?;
             self.value.compact();
-            self.best = Some(row);
+            self.row = Some(row);
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Accumulator for Best {
     }
 
     fn size(&self) -> usize {
-        let row = self.best.as_ref().map_or(0, |row| row.as_ref().len());
+        let row = self.row.as_ref().map_or(0, |row| row.as_ref().len());
         size_of::<Self>() + self.converter.size() + row + self.value.size()
     }
 }

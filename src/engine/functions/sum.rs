@@ -72,9 +72,10 @@ macro_rules! summand {
 
 summand!(
     Int64Type, UInt64Type, DurationSecondType, DurationMillisecondType, DurationMicrosecondType,
-    DurationNanosecondType, IntervalYearMonthType, Decimal32Type, Decimal64Type, Decimal128Type
+    DurationNanosecondType, IntervalYearMonthType, Decimal32Type, Decimal64Type
     => Decimal128Type, i128::from, |total: i128| total.try_into().ok()
 );
+summand!(Decimal128Type => Decimal128Type, |value: i128| value, Some);
 summand!(Decimal256Type => Decimal256Type, |value: i256| value, Some);
 summand!(IntervalDayTimeType => IntervalDayTimeType, |value| value, Some);
 summand!(IntervalMonthDayNanoType => IntervalMonthDayNanoType, |value| value, Some);
@@ -83,20 +84,20 @@ summand!(IntervalMonthDayNanoType => IntervalMonthDayNanoType, |value| value, So
 macro_rules! with_summand {
     ($data_type:expr, $function:ident($($argument:expr),*), $other:expr) => {
         match $data_type {
-            DataType::Int64 => $function::<Int64Type>($($argument),*),
-            DataType::UInt64 => $function::<UInt64Type>($($argument),*),
-            DataType::Decimal32(..) => $function::<Decimal32Type>($($argument),*),
-            DataType::Decimal64(..) => $function::<Decimal64Type>($($argument),*),
-            DataType::Decimal128(..) => $function::<Decimal128Type>($($argument),*),
-            DataType::Decimal256(..) => $function::<Decimal256Type>($($argument),*),
-            DataType::Duration(TimeUnit::Second) => $function::<DurationSecondType>($($argument),*),
-            DataType::Duration(TimeUnit::Millisecond) => $function::<DurationMillisecondType>($($argument),*),
-            DataType::Duration(TimeUnit::Microsecond) => $function::<DurationMicrosecondType>($($argument),*),
-            DataType::Duration(TimeUnit::Nanosecond) => $function::<DurationNanosecondType>($($argument),*),
-            DataType::Interval(IntervalUnit::YearMonth) => $function::<IntervalYearMonthType>($($argument),*),
-            DataType::Interval(IntervalUnit::DayTime) => $function::<IntervalDayTimeType>($($argument),*),
+            DataType::Int64 => Ok($function::<Int64Type>($($argument),*)),
+            DataType::UInt64 => Ok($function::<UInt64Type>($($argument),*)),
+            DataType::Decimal32(..) => Ok($function::<Decimal32Type>($($argument),*)),
+            DataType::Decimal64(..) => Ok($function::<Decimal64Type>($($argument),*)),
+            DataType::Decimal128(..) => Ok($function::<Decimal128Type>($($argument),*)),
+            DataType::Decimal256(..) => Ok($function::<Decimal256Type>($($argument),*)),
+            DataType::Duration(TimeUnit::Second) => Ok($function::<DurationSecondType>($($argument),*)),
+            DataType::Duration(TimeUnit::Millisecond) => Ok($function::<DurationMillisecondType>($($argument),*)),
+            DataType::Duration(TimeUnit::Microsecond) => Ok($function::<DurationMicrosecondType>($($argument),*)),
+            DataType::Duration(TimeUnit::Nanosecond) => Ok($function::<DurationNanosecondType>($($argument),*)),
+            DataType::Interval(IntervalUnit::YearMonth) => Ok($function::<IntervalYearMonthType>($($argument),*)),
+            DataType::Interval(IntervalUnit::DayTime) => Ok($function::<IntervalDayTimeType>($($argument),*)),
             DataType::Interval(IntervalUnit::MonthDayNano) => {
-                $function::<IntervalMonthDayNanoType>($($argument),*)
+                Ok($function::<IntervalMonthDayNanoType>($($argument),*))
             }
             _ => $other,
         }
@@ -194,21 +195,21 @@ fn unknown<T>(data_type: &DataType) -> DfResult<T> {
     internal_err!("sum of {data_type}")
 }
 
-fn plain<T: Summand>(data_type: &DataType) -> DfResult<Box<dyn Accumulator>> {
-    Ok(Box::new(Plain::<T> { adder: Adder::new(data_type), total: None }))
+fn plain<T: Summand>(data_type: &DataType) -> Box<dyn Accumulator> {
+    Box::new(Plain::<T> { adder: Adder::new(data_type), total: None })
 }
 
-fn sliding<T: Summand>(data_type: &DataType) -> DfResult<Box<dyn Accumulator>> {
+fn sliding<T: Summand>(data_type: &DataType) -> Box<dyn Accumulator> {
     let total = <Total<T>>::default();
-    Ok(Box::new(Sliding::<T> { adder: Adder::new(data_type), total, count: 0 }))
+    Box::new(Sliding::<T> { adder: Adder::new(data_type), total, count: 0 })
 }
 
-fn distinct<T: Summand>(inner: Box<dyn Accumulator>, data_type: &DataType) -> DfResult<Box<dyn Accumulator>> {
-    Ok(Box::new(Distinct::<T> { adder: Adder::new(data_type), inner }))
+fn distinct<T: Summand>(inner: Box<dyn Accumulator>, data_type: &DataType) -> Box<dyn Accumulator> {
+    Box::new(Distinct::<T> { adder: Adder::new(data_type), inner })
 }
 
-fn grouped<T: Summand>(data_type: &DataType) -> DfResult<Box<dyn GroupsAccumulator>> {
-    Ok(Box::new(Grouped::<T> { adder: Adder::new(data_type), totals: Vec::new(), seen: NullState::new() }))
+fn grouped<T: Summand>(data_type: &DataType) -> Box<dyn GroupsAccumulator> {
+    Box::new(Grouped::<T> { adder: Adder::new(data_type), totals: Vec::new(), seen: NullState::new() })
 }
 
 fn sliding_distinct(data_type: &DataType) -> DfResult<Box<dyn Accumulator>> {

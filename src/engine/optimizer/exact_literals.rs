@@ -65,7 +65,9 @@ fn align(operands: Vec<(&mut Expr, Rounding)>, schema: &DFSchema) -> bool {
     if let Some(real) = real {
         let has_decimals = operands.iter().any(is_decimal);
         if has_decimals {
-            operands.iter_mut().for_each(|operand| operand.approximate(&real));
+            for operand in &mut operands {
+                operand.approximate(&real);
+            }
         }
         return has_decimals;
     }

@@ -123,10 +123,10 @@ impl PhysicalExpr for Hidden {
         self: Arc<Self>,
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> DfResult<Arc<dyn PhysicalExpr>> {
-        match children.as_slice() {
-            [inner, unknown] => Ok(Arc::new(Self { inner: Arc::clone(inner), unknown: Arc::clone(unknown) })),
-            _ => internal_err!("a hidden expression has two children"),
-        }
+        let [inner, unknown] = children.as_slice() else {
+            return internal_err!("a hidden expression has two children");
+        };
+        Ok(Arc::new(Self { inner: Arc::clone(inner), unknown: Arc::clone(unknown) }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -93,7 +93,7 @@ fn terms_of(expr: Expr, op: Operator) -> Vec<Expr> {
     while let Some(expr) = open.pop() {
         match expr {
             Expr::BinaryExpr(BinaryExpr { left, op: own, right }) if own == op => {
-                open.extend([*right, *left])
+                open.extend([*right, *left]);
             }
             term => terms.push(term),
         }

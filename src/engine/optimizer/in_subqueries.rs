@@ -123,18 +123,9 @@ impl Context<'_> {
     fn value(&self, expr: Expr) -> Result<Transformed<Expr>> {
         expr.transform_up(|expr| match expr {
             Expr::InSubquery(subquery) => Ok(Transformed::yes(self.three_valued(subquery)?)),
-            Expr::Exists(exists) => self.exists(exists),
+            Expr::Exists(exists) => known_exists(exists),
             other => Ok(Transformed::no(other)),
         })
-    }
-
-    /// `EXISTS`, which a subquery that always has a row needs no join for.
-    fn exists(&self, exists: Exists) -> Result<Transformed<Expr>> {
-        let Some(row) = SingleRow::of(&exists.subquery.subquery)? else {
-            return Ok(Transformed::no(Expr::Exists(exists)));
-        };
-        let is_there = row.is_there()?;
-        Ok(Transformed::yes(if exists.negated { not(is_there) } else { is_there }))
     }
 
     /// `IN` as a condition.
@@ -202,6 +193,15 @@ impl Context<'_> {
             spans: subquery.spans.clone(),
         })
     }
+}
+
+/// `EXISTS`, which a subquery that always has a row needs no join for.
+fn known_exists(exists: Exists) -> Result<Transformed<Expr>> {
+    let Some(row) = SingleRow::of(&exists.subquery.subquery)? else {
+        return Ok(Transformed::no(Expr::Exists(exists)));
+    };
+    let is_there = row.is_there();
+    Ok(Transformed::yes(if exists.negated { not(is_there) } else { is_there }))
 }
 
 /// Whether what a related subquery gives is a cast, whose name is that of the column: where the column is also what it is

@@ -145,9 +145,8 @@ type Range = (i128, i128);
 fn range_of(expr: &Expr, schema: &DFSchema) -> Option<Range> {
     let known = match expr {
         Expr::Literal(value, _) => literal(value).map(|value| (value, value)),
-        Expr::Alias(Alias { expr, .. }) => range_of(expr, schema),
         // A cast that does not fit is an error.
-        Expr::Cast(Cast { expr, .. }) => range_of(expr, schema),
+        Expr::Alias(Alias { expr, .. }) | Expr::Cast(Cast { expr, .. }) => range_of(expr, schema),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             range_of(left, schema).zip(range_of(right, schema)).and_then(|(l, r)| combine(l, *op, r))
         }

@@ -102,7 +102,7 @@ struct Answer {
 impl Descent<'_> {
     /// Pushes `filters`, in terms of the columns of `node`, as far down as they go.
     fn push(&self, node: &Plan, filters: &[Expr]) -> DfResult<Pushed> {
-        let routes = routes(node)?;
+        let routes = routes(node);
         let mut own = node.gather_filters_for_pushdown(self.phase, Vec::new(), self.config)?.self_filters();
         if node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !is_bounded_by_columns(aggregate)) {
             own = vec![Vec::new(); own.len()];
@@ -304,13 +304,12 @@ fn follow(filter: &Expr, route: &Route) -> DfResult<Option<Expr>> {
     let mut is_known = true;
     let followed = Arc::clone(filter).transform_down(|expr| {
         let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
-        match route.get(column.index()).cloned().flatten() {
-            // What it stands for is in the input's terms already.
-            Some(meant) => Ok(Transformed::new(meant, true, TreeNodeRecursion::Jump)),
-            None => {
-                is_known = false;
-                Ok(Transformed::new(expr, false, TreeNodeRecursion::Stop))
-            }
+        if let Some(meant) = route.get(column.index()).cloned().flatten() {
+            // It is in the input's terms already.
+            Ok(Transformed::new(meant, true, TreeNodeRecursion::Jump))
+        } else {
+            is_known = false;
+            Ok(Transformed::new(expr, false, TreeNodeRecursion::Stop))
         }
     });
     let followed = followed.data()?;
@@ -318,38 +317,35 @@ fn follow(filter: &Expr, route: &Route) -> DfResult<Option<Expr>> {
 }
 
 /// The route to each input of `node`; `None` for an input to which no filter from above may pass.
-fn routes(node: &Plan) -> DfResult<Vec<Option<Route>>> {
+fn routes(node: &Plan) -> Vec<Option<Route>> {
     let children = node.children();
     let closed = || vec![None; children.len()];
     // The rows that a limit takes are among those that come to it without a filter from above.
     if node.fetch().is_some() {
-        return Ok(closed());
+        return closed();
     }
     if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
         let exprs = projection.expr().iter();
         let routed = |projected: &ProjectionExpr| Some(Arc::clone(&projected.expr));
-        return Ok(vec![Some(
-            exprs.map(routed).map(|expr| expr.filter(|expr| !holds_volatile(expr))).collect(),
-        )]);
+        let routed = |projected| routed(projected).filter(|expr| !holds_volatile(expr));
+        return vec![Some(exprs.map(routed).collect())];
     }
     if let Some(filter) = node.downcast_ref::<FilterExec>() {
         let schema = filter.input().schema();
-        return Ok(vec![Some(match filter.projection() {
+        return vec![Some(match filter.projection() {
             Some(projection) => projection.iter().map(|place| column(&schema, *place)).collect(),
             None => columns(&schema),
-        })]);
+        })];
     }
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-        return Ok(join_routes(join));
+        return join_routes(join);
     }
     if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-        return Ok(vec![group_route(aggregate)]);
+        return vec![group_route(aggregate)];
     }
     if node.is::<UnionExec>() {
-        return Ok(children
-            .iter()
-            .map(|child| same_types(node, child).then(|| columns(&child.schema())))
-            .collect());
+        let route = |child: &&Plan| same_types(node, child).then(|| columns(&child.schema()));
+        return children.iter().map(route).collect();
     }
     let keeps_columns = node.is::<RepartitionExec>()
         || node.is::<CoalescePartitionsExec>()
@@ -357,8 +353,8 @@ fn routes(node: &Plan) -> DfResult<Vec<Option<Route>>> {
         || node.is::<BufferExec>()
         || node.is::<SortExec>();
     match children.as_slice() {
-        [child] if keeps_columns => Ok(vec![Some(columns(&child.schema()))]),
-        _ => Ok(closed()),
+        [child] if keeps_columns => vec![Some(columns(&child.schema()))],
+        _ => closed(),
     }
 }
 
@@ -407,11 +403,10 @@ fn is_bounded_by_columns(aggregate: &AggregateExec) -> bool {
 fn join_routes(join: &HashJoinExec) -> Vec<Option<Route>> {
     use JoinType::{Full, Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let (to_left, to_right) = match join.join_type() {
-        Inner => (true, true),
         Left | LeftAnti | LeftMark => (true, false),
         Right | RightAnti | RightMark => (false, true),
-        // The other side matters only by its keys, and is filtered by these.
-        LeftSemi | RightSemi => (true, true),
+        // Of semi joins the other side matters only by its keys, and is filtered by these.
+        Inner | LeftSemi | RightSemi => (true, true),
         Full => (false, false),
     };
     let (left, right) = (join.left().schema(), join.right().schema());

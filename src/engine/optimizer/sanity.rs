@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::common::config::{ConfigOptions, OptimizerOptions};
 use datafusion::common::plan_err;
 use datafusion::error::Result as DfResult;
-use datafusion::physical_expr::{EquivalenceProperties, LexRequirement};
+use datafusion::physical_expr::{EquivalenceProperties, LexRequirement, OrderingRequirements};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::sanity_checker::{check_finiteness_requirements, check_plan_sanity};
 use datafusion::physical_plan::{ChildSatisfactionOptions, ExecutionPlan, ExecutionPlanProperties};
@@ -58,7 +58,7 @@ fn is_in_order(plan: &Arc<dyn ExecutionPlan>, options: &OptimizerOptions) -> DfR
     for ((index, child), order) in plan.children().into_iter().enumerate().zip(plan.required_input_ordering())
     {
         let properties = child.equivalence_properties();
-        if let Some(order) = order.map(|order| order.into_single())
+        if let Some(order) = order.map(OrderingRequirements::into_single)
             && !properties.ordering_satisfy_requirement(order.clone())?
             && !has_order(properties, &order)
         {

@@ -33,11 +33,11 @@ impl SingleRow {
     }
 
     /// Whether the row is there.
-    pub(super) fn is_there(&self) -> Result<Expr> {
-        Ok(match &self.having {
+    pub(super) fn is_there(&self) -> Expr {
+        match &self.having {
             Some(having) => Expr::ScalarSubquery(subquery_of(having.clone(), Spans::new())).is_true(),
             None => lit(true),
-        })
+        }
     }
 
     /// `value IN (the row)`.
@@ -45,7 +45,7 @@ impl SingleRow {
         let row = Expr::ScalarSubquery(subquery_of(self.row.clone(), Spans::new()));
         let compared = if negated { value.not_eq(row) } else { value.eq(row) };
         match &self.having {
-            Some(_) => when(self.is_there()?, compared).otherwise(lit(negated)),
+            Some(_) => when(self.is_there(), compared).otherwise(lit(negated)),
             None => Ok(compared),
         }
     }

@@ -63,6 +63,7 @@ impl PhysicalOptimizerRule for FirstGroups {
 
 /// The first rows that are wanted, by the order of one column.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "`nulls_first` is what sorts call it")]
 struct First {
     column: usize,
     descending: bool,

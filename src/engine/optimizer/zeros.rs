@@ -175,7 +175,9 @@ fn rewrite_keys(plan: LogicalPlan, schema: &DFSchema) -> Transformed<LogicalPlan
     let plan = match plan {
         LogicalPlan::Sort(mut sort) => {
             if let Some((_, sorts)) = sort.expr.split_last_mut() {
-                sorts.iter_mut().for_each(|sort| beside(&mut sort.expr, schema, &mut changed));
+                for sort in sorts {
+                    beside(&mut sort.expr, schema, &mut changed);
+                }
             }
             LogicalPlan::Sort(sort)
         }

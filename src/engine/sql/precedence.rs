@@ -198,9 +198,10 @@ fn left_of(expr: &mut Expr) -> Option<&mut Expr> {
 
 fn right_of(expr: &mut Expr) -> Option<&mut Expr> {
     match expr {
-        Expr::BinaryOp { right, .. } => Some(right),
+        Expr::BinaryOp { right, .. } | Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => {
+            Some(right)
+        }
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => Some(expr),
-        Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => Some(right),
         Expr::Like { pattern, .. }
         | Expr::ILike { pattern, .. }
         | Expr::SimilarTo { pattern, .. }

@@ -625,7 +625,12 @@ mod tests {
         Arc::new(arrow::array::PrimitiveArray::<T>::new(values.into(), nulls))
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        clippy::too_many_lines
+    )]
     fn leaf(data_type: &DataType, len: usize, nullable: bool, n: &mut Numbers) -> ArrayRef {
         let text = |n: &mut Numbers| -> StringArray {
             let texts =
