@@ -19,7 +19,7 @@ use quick_cache::sync::Cache;
 use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
 use super::logical::amended;
-use super::names::{ColumnNames, numbered};
+use super::names::{ColumnNames, numbered, without_arrow_schema};
 use super::trust::{hides_nulls, trusted, with_some_nulls};
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
@@ -85,7 +85,7 @@ impl Footer {
                 Some(names) => names.rename(&metadata)?,
                 None => metadata,
             };
-            ArrowReaderMetadata::try_new(Arc::new(trusted(metadata)?), ArrowReaderOptions::new())
+            with_schema(trusted(metadata)?)
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| unreadable(file, error))?;
@@ -113,6 +113,18 @@ impl Footer {
         }
         Ok(())
     }
+}
+
+/// `metadata` with its Arrow schema. What the writer noted of it is a hint, no more: where it cannot be read (Polars
+/// notes integers of 128 bits, at which the reader panics: pola-rs/polars#25965) or is that of other columns, the schema
+/// is what follows from the Parquet types. Then the note is left out, so that whoever gets the footer sees the same.
+fn with_schema(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata, ParquetError> {
+    let schema_of = |metadata| ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new());
+    let metadata = Arc::new(metadata);
+    if let Ok(Ok(loaded)) = contain(|| schema_of(Arc::clone(&metadata))) {
+        return Ok(loaded);
+    }
+    schema_of(Arc::new(without_arrow_schema(&metadata)?))
 }
 
 fn for_queries(metadata: &Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaData>, ParquetError> {
@@ -280,6 +292,11 @@ impl FooterCache {
 
     /// `footer` with the columns of an earlier one that has the same.
     fn sharing(&self, mut footer: Footer) -> Footer {
+        // Fields are equal whether the values of their dictionaries are in order or not.
+        let fields = footer.schema.flattened_fields();
+        if fields.iter().any(|field| field.dict_is_ordered() == Some(true)) {
+            return footer;
+        }
         let hash = footer.schema_hash();
         match self.columns.get(&hash) {
             Some(known) if known == *footer.schema.fields() => {
@@ -290,5 +307,66 @@ impl FooterCache {
             None => self.columns.insert(hash, footer.schema.fields().clone()),
         }
         footer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field};
+    use parquet::arrow::arrow_writer::ArrowWriterOptions;
+    use parquet::arrow::{ArrowWriter, encode_arrow_schema};
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+
+    use super::super::names::ARROW_SCHEMA;
+    use super::*;
+
+    /// A file of a column of numbers, whose writer noted that of its schema.
+    fn noted(note: &str) -> File {
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let batch = RecordBatch::try_from_iter([("n", n)]).unwrap();
+        let note = KeyValue::new(ARROW_SCHEMA.to_owned(), note.to_owned());
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![note])).build();
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let file = tempfile::tempfile().unwrap();
+        let to = file.try_clone().unwrap();
+        let mut writer = ArrowWriter::try_new_with_options(to, batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        file
+    }
+
+    /// The types of a file's columns, which are the same to all who are given its footer.
+    fn types(file: File) -> Vec<DataType> {
+        let held = HeldFile::new(file, Path::new("t.parquet")).unwrap();
+        let footer = Footer::read(&held, PageIndexPolicy::Optional).unwrap();
+        for given in [Arc::clone(&footer.metadata), footer.for_queries().unwrap()] {
+            let seen = ArrowReaderMetadata::try_new(given, ArrowReaderOptions::new()).unwrap();
+            assert_eq!(seen.schema().fields(), footer.schema.fields());
+        }
+        footer.schema.fields().iter().map(|field| field.data_type().clone()).collect()
+    }
+
+    #[test]
+    fn a_noted_schema_is_taken_where_it_can_be() {
+        let dated = Schema::new(vec![Field::new("n", DataType::Date64, false)]);
+        assert_eq!(types(noted(&encode_arrow_schema(&dated))), [DataType::Date64]);
+        let other = Schema::new(vec![
+            Field::new("n", DataType::Int64, false),
+            Field::new("m", DataType::Int64, false),
+        ]);
+        for note in ["", "none", "AAAA", &encode_arrow_schema(&other)] {
+            assert_eq!(types(noted(note)), [DataType::Int64], "{note}");
+        }
+    }
+
+    #[test]
+    fn integers_that_arrow_lacks_are_bytes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tables/polars/int128.parquet");
+        let types = types(File::open(path).unwrap());
+        assert_eq!(types, [DataType::FixedSizeBinary(16), DataType::Int64]);
     }
 }

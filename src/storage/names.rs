@@ -84,7 +84,13 @@ pub(super) fn numbered(metadata: &ParquetMetaData) -> Result<ParquetMetaData> {
     with_columns(metadata, columns.collect::<Result<_>>()?)
 }
 
-/// `metadata` with other names of its columns.
+/// `metadata` without the Arrow schema that its writer noted.
+pub(super) fn without_arrow_schema(metadata: &ParquetMetaData) -> Result<ParquetMetaData> {
+    let columns = metadata.file_metadata().schema_descr().root_schema().get_fields().to_vec();
+    with_columns(metadata, columns)
+}
+
+/// `metadata` with other names of its columns, and without the Arrow schema, which is in the names that they had.
 fn with_columns(metadata: &ParquetMetaData, columns: Vec<TypePtr>) -> Result<ParquetMetaData> {
     let file = metadata.file_metadata();
     let root = file.schema_descr().root_schema_ptr();

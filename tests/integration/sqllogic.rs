@@ -132,11 +132,12 @@ fn folder(name: &str) -> Vec<PathBuf> {
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqllogic").join(name))
 }
 
-async fn run(server: &Server, file: &Path) {
+/// Fails with the first thing in the file that is not as expected.
+async fn run(server: &Server, file: &Path) -> Result<(), String> {
     let connect = || async { Ok(FlightSql { client: FlightSqlServiceClient::new(server.channel().await) }) };
     let mut runner = Runner::new(connect);
     runner.with_validator(validate);
-    runner.run_file_async(file).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    runner.run_file_async(file).await.map_err(|error| format!("{}: {error}", file.display()))
 }
 
 #[tokio::test]
@@ -147,7 +148,7 @@ async fn tpch_gives_its_answers() {
     let files = folder("tpch");
     assert_eq!(files.len(), 22);
     for file in files {
-        run(&server, &file).await;
+        run(&server, &file).await.unwrap();
     }
 }
 
@@ -158,7 +159,7 @@ async fn sql_of_our_own() {
     crate::harness::put(&mut client, "numbers", vec![crate::harness::batch(1, 5)]).await.unwrap();
     crate::harness::put(&mut client, "Mixed Case", vec![crate::harness::batch(2, 2)]).await.unwrap();
     for file in folder("store") {
-        run(&server, &file).await;
+        run(&server, &file).await.unwrap();
     }
 }
 
@@ -167,7 +168,9 @@ async fn sql_of_our_own() {
 async fn the_dialect() {
     let files = folder("sql");
     assert!(!files.is_empty());
+    let mut failures = Vec::new();
     for file in files {
-        run(&Server::start(), &file).await;
+        failures.extend(run(&Server::start(), &file).await.err());
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

@@ -1,5 +1,5 @@
 //! Delta tables that other programs made, and Parquet files that they wrote: `tests/tables/spark` holds some of Spark's,
-//! others are put together here as their writers do.
+//! `tests/tables/polars` files of Polars 1.33.1, others are put together here as their writers do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -487,6 +487,43 @@ async fn partition_values_are_read_as_the_log_has_them() {
     assert_eq!(number(&mut client, "select sum(id) from parts where extract(year from tn) = 9999").await, 20);
     change(&server, "delete from parts where k = 'ä b'").await.unwrap();
     assert_eq!(count(&mut client, "parts").await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_value_that_is_not_read_is_named() {
+    let server = Server::start();
+    let fields = json!([field("id", "long"), field("d", "decimal(10,2)")]);
+    let other = Other::new(fields, vec![("d=-2/x.parquet", json!({"d": "-2"}))]);
+    Other { partition_by: vec!["d"], ..other }.write(&server, "parts");
+    write_parquet(&server.root().join("parts/d=-2/x.parquet"), &longs("id", vec![1]));
+    let mut client = server.client().await;
+    for ticket in ["parts", "select id from parts"] {
+        let expected = "partition column \"d\" the value \"-2\"";
+        assert_error(get(&mut client, ticket).await, Code::Unimplemented, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rows_of_polars_are_found() {
+    let server = Server::start();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tables/polars");
+    for name in ["decimals.parquet", "int128.parquet"] {
+        std::fs::copy(from.join(name), server.root().join(name)).unwrap();
+    }
+    let mut client = server.client().await;
+    // From -1 to 1 in steps of 0.05, in pages whose bounds were put together without their signs.
+    for (condition, expected) in [("d < 0", 20), ("d > 0", 20), ("d = -1", 1), ("d between -0.5 and 0.5", 21)]
+    {
+        let sql = format!("select count(*) from decimals where {condition}");
+        assert_eq!(number(&mut client, &sql).await, expected, "{condition}");
+    }
+    assert_eq!(
+        number(&mut client, "select count(*) from decimals where d = (select min(d) from decimals)").await,
+        1
+    );
+    // A column of 128 bits, for which Arrow has no type, beside an ordinary one.
+    assert_eq!(count(&mut client, "int128").await.unwrap(), 3);
+    assert_eq!(number(&mut client, "select sum(k) from int128 where k > 1").await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

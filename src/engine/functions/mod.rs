@@ -5,9 +5,14 @@ mod corr;
 mod date_part;
 mod extremes;
 mod far_moments;
+mod far_places;
 mod kept_cast;
 mod lead_lag;
+mod make_array;
+mod map_extract;
 mod overflow;
+mod percentile_cont;
+mod regexp_flags;
 mod round;
 mod sum;
 mod to_timestamp;
@@ -30,17 +35,20 @@ use crate::error::Result;
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     state.register_function_rewrite(Arc::new(NestedExtremes::new()))?;
     state.register_function_rewrite(Arc::new(date_part::Extract))?;
+    state.register_function_rewrite(Arc::new(make_array::ListsOfNulls::new()))?;
     state.register_udf(date_part::date_part())?;
-    for function in round::functions() {
+    for function in round::functions().into_iter().chain([far_places::trunc(), map_extract::function()]) {
         state.register_udf(Arc::new(function))?;
     }
-    for function in [AggregateUDF::from(sum::Sum::default()), corr::function()] {
+    let sum = AggregateUDF::from(sum::Sum::default());
+    for function in [sum, corr::function(), percentile_cont::function()] {
         state.register_udaf(Arc::new(function))?;
     }
     for function in lead_lag::functions() {
         state.register_udwf(Arc::new(function))?;
     }
     far_moments::register(state)?;
+    regexp_flags::register(state)?;
     to_timestamp::replace(state)
 }
 

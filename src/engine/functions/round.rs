@@ -1,4 +1,4 @@
-//! `round`, `ceil` and `floor` of decimals.
+//! `round`, `ceil` and `floor` of decimals, and `round` of floating-point numbers to [far places](super::far_places).
 //!
 //! DataFusion 55.2 gives `round(decimal, places)` the type that fits the places if they are a literal; but it casts
 //! that literal before it compares types, and folds the cast afterwards, so that the planner reckons with one
@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::check_digits;
+use super::far_places::mend;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
@@ -118,9 +119,10 @@ impl ScalarUDFImpl for Round {
             *field = Arc::new(field.as_ref().clone().with_data_type(DataType::Int32));
         }
         let data_type = arguments.return_field.data_type().clone();
+        let given = arguments.args.clone();
         let result = self.inner.invoke_with_args(arguments)?;
         check_digits(&result, &data_type)?;
-        Ok(result)
+        mend(result, &given, f64::round)
     }
 
     fn output_ordering(&self, inputs: &[ExprProperties]) -> DfResult<SortProperties> {

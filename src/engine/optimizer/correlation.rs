@@ -1,13 +1,14 @@
 //! Correlated subqueries that cannot be joined in place of.
 //!
 //! DataFusion 55.2 takes the conditions that mention the outer query out of a subquery, also from below what they ought
-//! to be asked before: the rows of a window function, of LIMIT and OFFSET, and the side of an outer join that may be
-//! missing. Its answers are wrong then, so such subqueries are refused.
+//! to be asked before: the rows of a window function, of LIMIT and OFFSET, the side of an outer join that may be
+//! missing, and the total of ROLLUP, CUBE and GROUPING SETS, which is there without any rows
+//! (apache/datafusion#25519). Its answers are wrong then, so such subqueries are refused.
 //!
 //! This can go when DataFusion refuses them, or can.
 
 use datafusion::common::{JoinType, Result, not_impl_err};
-use datafusion::logical_expr::{Distinct, Expr, FetchType, LogicalPlan, SkipType};
+use datafusion::logical_expr::{Distinct, Expr, FetchType, GroupingSet, LogicalPlan, SkipType};
 
 /// Fails if `expr` is a subquery whose conditions cannot be asked outside of it.
 pub(super) fn check(expr: &Expr) -> Result<()> {
@@ -27,6 +28,10 @@ fn check_plan(plan: &LogicalPlan, only_rows: bool) -> Result<()> {
     }
     let below = match plan {
         LogicalPlan::Window(_) => Some("a window function"),
+        LogicalPlan::Aggregate(aggregate) => {
+            let has_total = !aggregate.group_expr.is_empty() && aggregate.group_expr.iter().all(has_total);
+            has_total.then_some("ROLLUP, CUBE or GROUPING SETS with a total")
+        }
         LogicalPlan::Limit(limit) => {
             let is_first = matches!(limit.get_skip_type()?, SkipType::Literal(0))
                 && !matches!(limit.get_fetch_type()?, FetchType::UnsupportedExpr);
@@ -59,4 +64,13 @@ fn check_plan(plan: &LogicalPlan, only_rows: bool) -> Result<()> {
             | LogicalPlan::Distinct(Distinct::All(_))
     );
     plan.inputs().into_iter().try_for_each(|input| check_plan(input, only_rows && is_through))
+}
+
+/// Whether a grouping has the group of all rows, which is there also where there are none.
+fn has_total(grouping: &Expr) -> bool {
+    match grouping {
+        Expr::GroupingSet(GroupingSet::Rollup(_) | GroupingSet::Cube(_)) => true,
+        Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => sets.iter().any(Vec::is_empty),
+        _ => false,
+    }
 }

@@ -13,12 +13,13 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, Operator, binary_expr, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::comparisons::{Rounding, operands};
 use super::schema_of_inputs;
@@ -36,18 +37,55 @@ impl AnalyzerRule for ExactLiterals {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(with_exact_literals)?.data)
+        let mut types_changed = false;
+        Ok(plan.transform_up_with_subqueries(|plan| with_exact_literals(plan, &mut types_changed))?.data)
     }
 }
 
-fn with_exact_literals(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// A node with its literals exact; `types_changed` tells whether a node below has other types than it was planned
+/// with.
+fn with_exact_literals(plan: LogicalPlan, types_changed: &mut bool) -> Result<Transformed<LogicalPlan>> {
     let schema = schema_of_inputs(&plan)?;
     let names = NamePreserver::new(&plan);
-    super::map_each(plan, |expr| {
+    let changed = super::map_each(plan, |expr| {
         let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| Ok(compared(expr, &schema)))?;
+        let changed = expr.transform_up(|expr| {
+            compared(expr, &schema).transform_data(|expr| with_one_type(expr, &schema, types_changed))
+        })?;
         Ok(changed.update_data(|expr| name.restore(expr)))
-    })
+    })?;
+    let changed = changed.transform_data(|plan| match plan {
+        LogicalPlan::Union(_) => {
+            *types_changed = true;
+            TypeCoercionRewriter::new(&schema).coerce_plan(plan).map(Transformed::yes)
+        }
+        plan => Ok(Transformed::no(plan)),
+    })?;
+    changed.map_data(|plan| if *types_changed { plan.recompute_schema() } else { Ok(plan) })
+}
+
+/// A CASE whose values have the type that it will have: until types are coerced it passes for one of the type of
+/// its first value, and a literal that is compared with it would be taken for one of that type.
+fn with_one_type(expr: Expr, schema: &DFSchema, types_changed: &mut bool) -> Result<Transformed<Expr>> {
+    let Expr::Case(mut case) = expr else { return Ok(Transformed::no(expr)) };
+    // What is compared within waits for the rules that come between this one and the coercion of types.
+    let compared = case.expr.take();
+    let mut conditions = Vec::with_capacity(case.when_then_expr.len());
+    for (condition, _) in &mut case.when_then_expr {
+        conditions.push(std::mem::replace(condition.as_mut(), lit(true)));
+    }
+    let coerced = TypeCoercionRewriter::new(schema).f_up(Expr::Case(case))?;
+    *types_changed |= coerced.transformed;
+    Ok(coerced.update_data(|expr| match expr {
+        Expr::Case(mut case) => {
+            case.expr = compared;
+            for ((condition, _), own) in case.when_then_expr.iter_mut().zip(conditions) {
+                **condition = own;
+            }
+            Expr::Case(case)
+        }
+        other => other,
+    }))
 }
 
 /// A comparison with its literals exact.

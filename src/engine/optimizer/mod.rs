@@ -11,6 +11,7 @@ mod in_lists;
 mod in_subqueries;
 mod kept_casts;
 mod key_markers;
+mod leaf_pushdown;
 mod moments;
 mod opaque;
 mod overflow;
@@ -19,10 +20,12 @@ mod planner;
 mod pushdown;
 mod rounding;
 mod sanity;
-mod similar_to;
 mod single_rows;
 mod topk_aggregation;
+mod translated_patterns;
 mod uuids;
+mod volatile_ranges;
+mod window_frames;
 mod zeros;
 
 use std::sync::Arc;
@@ -39,11 +42,13 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use self::aggregate_statistics::FaithfulStatistics;
 use self::distinct_limit::DistinctLimit;
 use self::key_markers::DropKeyMarkers;
+use self::leaf_pushdown::SafeLeafPushdown;
 use self::planner::CarefulPlanner;
 use self::pushdown::FilterPushdownByPlace;
 use self::topk_aggregation::FirstGroups;
 pub(super) use self::uuids::parse_uuid;
 
+type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// Adds the rules to a state that has DataFusion's own.
@@ -57,12 +62,16 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
 /// DataFusion's, and those that want to see the types.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(DropKeyMarkers), Arc::new(similar_to::TranslateSimilarTo), Arc::new(uuids::Uuids)];
+        vec![Arc::new(DropKeyMarkers), Arc::new(translated_patterns::TranslatePatterns), Arc::new(uuids::Uuids)];
     rules.extend(Analyzer::new().rules);
     let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
-    let typed: [Arc<dyn AnalyzerRule + Send + Sync>; 2] =
-        [Arc::new(exact_literals::ExactLiterals), Arc::new(moments::Moments)];
+    let typed: [Arc<dyn AnalyzerRule + Send + Sync>; 3] = [
+        Arc::new(exact_literals::ExactLiterals),
+        Arc::new(moments::Moments),
+        Arc::new(window_frames::WindowFrames),
+    ];
     drop(rules.splice(coerced..coerced, typed));
+    rules.push(Arc::new(volatile_ranges::VolatileRanges));
     rules.push(Arc::new(rounding::Rounding));
     rules.push(Arc::new(zeros::Zeros));
     rules.push(Arc::new(overflow::Overflow));
@@ -70,10 +79,15 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// DataFusion's rules, with those of ours in front of the first one that simplifies.
-fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+fn optimizer_rules() -> Vec<LogicalRule> {
     let mut rules = Optimizer::new().rules;
+    for rule in &mut rules {
+        if let Some(safe) = SafeLeafPushdown::instead_of(rule) {
+            *rule = Arc::new(safe);
+        }
+    }
     let simplified = rules.iter().position(|rule| rule.name() == "simplify_expressions").unwrap_or(0);
-    let first: [Arc<dyn OptimizerRule + Send + Sync>; 5] = [
+    let first: [LogicalRule; 5] = [
         Arc::new(in_subqueries::InSubqueries),
         Arc::new(exists::ExistsAnywhere),
         Arc::new(patterns::MatchesOfAny),

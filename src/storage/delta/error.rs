@@ -1,7 +1,9 @@
 //! The library's errors as ours.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 
+use delta_kernel::schema::{DataType, PrimitiveType};
 use delta_kernel::table_features::TableFeature;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
@@ -88,4 +90,45 @@ fn names(features: &[TableFeature]) -> String {
     let mut names: Vec<_> = features.iter().map(ToString::to_string).collect();
     names.sort();
     names.join(", ")
+}
+
+/// The error for the value `text` of a partition column in the log that the library cannot parse; `columns` are those
+/// that it may be of. A decimal need not be damage: the library wants all digits of its scale, the protocol does not.
+pub(super) fn unparsed(text: &str, data_type: &DataType, columns: &BTreeSet<String>) -> Error {
+    let columns: Vec<_> = columns.iter().map(|name| format!("{name:?}")).collect();
+    let column = match columns.as_slice() {
+        [] => "a partition column".to_owned(),
+        columns => format!("partition column {}", columns.join(" or ")),
+    };
+    let DataType::Primitive(PrimitiveType::Decimal(decimal)) = data_type else {
+        return Error::data_loss(format!(
+            "the log of the Delta table is damaged: it gives {column} the value {text:?}, which is no {data_type}"
+        ));
+    };
+    let scale = decimal.scale();
+    Error::unimplemented(format!(
+        "the log of the Delta table gives {column} the value {text:?}, and a {data_type} is only read with exactly \
+         {scale} digits after the point; write the table anew with a program that notes its values so, as Spark does"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use delta_kernel::schema::DecimalType;
+
+    use super::*;
+
+    #[test]
+    fn a_decimal_without_all_digits_is_no_damage() {
+        let decimal = DataType::from(DecimalType::try_new(10, 2).unwrap());
+        let error = unparsed("-2", &decimal, &BTreeSet::from(["d".to_owned()]));
+        assert_eq!(error.kind(), ErrorKind::Unimplemented);
+        for part in ["partition column \"d\"", "\"-2\"", "decimal(10,2)", "exactly 2 digits"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        let integer = DataType::from(PrimitiveType::Integer);
+        let error = unparsed("two", &integer, &BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!(error.kind(), ErrorKind::DataLoss);
+        assert!(error.message().contains("\"a\" or \"b\" the value \"two\", which is no integer"), "{error}");
+    }
 }

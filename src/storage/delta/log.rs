@@ -1,32 +1,34 @@
 //! The log of one table: its versions and what they hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use delta_kernel::Error as KernelError;
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use delta_kernel::table_features::TableFeature;
-use deltalake_core::DeltaTable;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::kernel::{Action, LogicalFileView, StructType};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
+use deltalake_core::{DeltaTable, DeltaTableError};
 use moka::sync::Cache;
 use roaring::RoaringTreemap;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::entry::actions_of;
-use super::error::{delta_error, unreadable, unwritable};
+use super::error::{delta_error, unparsed, unreadable, unwritable};
 use super::mapping::{column_names, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
 use crate::error::{Error, Result, contain};
+use crate::storage::listing::{open_dir, read_entries};
 use crate::storage::{Area, ColumnNames, Root};
 
 /// The directory of the log within the table's, which makes it a table.
@@ -340,12 +342,34 @@ impl DeltaLog {
     }
 
     /// Waits for one of the library's futures.
-    pub(super) fn load<T, U, E: Into<deltalake_core::DeltaTableError>>(
+    pub(super) fn load<T, U, E: Into<DeltaTableError>>(
         &self,
         future: impl Future<Output = std::result::Result<T, E>>,
         then: impl FnOnce(T) -> Result<U>,
     ) -> Result<U> {
-        self.runtime.run(future)?.map_err(|error| delta_error(error.into())).and_then(then)
+        self.runtime.run(future)?.map_err(|error| self.error_of(error.into())).and_then(then)
+    }
+
+    /// What an error of the library means for the client. Of a partition value that it cannot parse it does not tell
+    /// the column.
+    fn error_of(&self, error: DeltaTableError) -> Error {
+        if let DeltaTableError::KernelError(KernelError::ParseError(text, data_type)) = &error {
+            return unparsed(text, data_type, &self.columns_with(text)).with_source(error);
+        }
+        delta_error(error)
+    }
+
+    /// The partition columns that have the value `text` in some entry of the log. In a checkpoint nobody looks.
+    fn columns_with(&self, text: &str) -> BTreeSet<String> {
+        let log = Path::new(DELTA_LOG);
+        let entries = open_dir(&self.area, log).and_then(|dir| read_entries(&dir, log)).unwrap_or_default();
+        let numbers = entries.iter().filter_map(|entry| entry.name.strip_suffix(".json")?.parse().ok());
+        let actions = numbers.filter_map(|number| self.actions(number).ok().flatten()).flatten();
+        let values = actions.filter_map(|action| match action {
+            Action::Add(add) => Some(add.partition_values),
+            _ => None,
+        });
+        values.flatten().filter(|(_, value)| value.as_deref() == Some(text)).map(|(name, _)| name).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {

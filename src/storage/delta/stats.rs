@@ -24,8 +24,12 @@ const FLOAT_DIGITS: u32 = 15;
 /// A bound that cannot be told in a way that all readers take for a valid one is left out. Where a column of
 /// floats may have NaN, which a footer's bounds leave out and readers take for the largest, the caller leaves
 /// its bounds out.
+///
+/// A file has the bounds of all its columns that have any in this log, or none: delta-rs 1.6 hands PyArrow a file
+/// of which one bound is missing as one without such values, and rows are lost to its readers.
 pub fn file_stats(statistics: &Statistics, rows: u64, schema: &Schema) -> String {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
+    let mut is_complete = true;
     let columns = schema.fields().iter().zip(&statistics.column_statistics).take(INDEXED_COLUMNS);
     for (field, column) in columns.filter(|(field, _)| !field.data_type().is_nested()) {
         let name = || field.name().clone();
@@ -36,9 +40,30 @@ pub fn file_stats(statistics: &Statistics, rows: u64, schema: &Schema) -> String
         if let Some((lower, upper)) = bounds(column, field.data_type()) {
             min.insert(name(), lower);
             max.insert(name(), upper);
+        } else if can_be_bounded(field.data_type()) && !is_null(column, rows) {
+            is_complete = false;
         }
     }
+    if !is_complete || min.is_empty() {
+        return json!({ "numRecords": rows, "nullCount": nulls }).to_string();
+    }
     json!({ "numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls }).to_string()
+}
+
+/// Whether [`bounds`] tells of some columns of this type.
+fn can_be_bounded(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || data_type.is_floating()
+        || data_type.is_decimal()
+        || matches!(
+            data_type,
+            DataType::Boolean | DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)
+        )
+}
+
+/// Whether all rows of a file are NULL in a column.
+fn is_null(column: &ColumnStatistics, rows: u64) -> bool {
+    matches!(column.null_count, Precision::Exact(count) if u64::try_from(count) == Ok(rows))
 }
 
 fn bounds(column: &ColumnStatistics, data_type: &DataType) -> Option<(Value, Value)> {
@@ -251,7 +276,7 @@ mod tests {
             ("old", Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN]))),
         ];
         let stats = parsed(columns);
-        assert_eq!((&stats["minValues"], &stats["maxValues"]), (&json!({}), &json!({})));
+        assert_eq!((&stats["minValues"], &stats["maxValues"]), (&Value::Null, &Value::Null));
         assert_eq!((&stats["nullCount"]["null"], &stats["nullCount"]["bytes"]), (&json!(1), &json!(0)));
     }
 
@@ -274,6 +299,22 @@ mod tests {
         };
         let statistics = Statistics { column_statistics: vec![column], ..Statistics::default() };
         let stats: Value = serde_json::from_str(&file_stats(&statistics, 5, &schema)).unwrap();
-        assert_eq!(stats, json!({"numRecords": 5, "minValues": {}, "maxValues": {}, "nullCount": {}}));
+        assert_eq!(stats, json!({"numRecords": 5, "nullCount": {}}));
+    }
+
+    #[test]
+    fn a_file_has_the_bounds_of_all_its_columns_or_of_none() {
+        let one = |values: Vec<Option<f64>>| {
+            let count = values.len() as i64;
+            let ids = Int64Array::from((0..count).collect::<Vec<_>>());
+            parsed(vec![("id", Arc::new(ids)), ("x", Arc::new(Float64Array::from(values)))])
+        };
+        let stats = one(vec![Some(1.5), None]);
+        assert_eq!((&stats["minValues"]["id"], &stats["maxValues"]["x"]), (&json!(0), &json!(1.5)));
+        let stats = one(vec![None, None]);
+        assert_eq!(stats["minValues"], json!({"id": 0}));
+        let stats = one(vec![Some(f64::INFINITY), None]);
+        assert_eq!((stats.get("minValues"), stats.get("maxValues")), (None, None));
+        assert_eq!(stats["nullCount"], json!({"id": 0, "x": 1}));
     }
 }

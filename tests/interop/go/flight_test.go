@@ -76,13 +76,13 @@ func TestPlainFlight(t *testing.T) {
 	}
 	query(t, ctx, client, "select sum(n) as total from plain").is(t, `{"total":6}`)
 
-	info, there := list(t, ctx, client, "pla*n")["plain"]
+	info, there := list(t, ctx, client, "pla*n")["plain.parquet"]
 	if !there {
 		t.Fatal("the dataset is not listed")
 	}
 	fetch(t, ctx, client, info).is(t, `{"n":1,"s":"a"}`, `{"n":2,"s":null}`, `{"n":3,"s":"c"}`)
 	equal(t, "others", len(list(t, ctx, client, "no-such-*")), 0)
-	_, there = list(t, ctx, client, "")["plain"]
+	_, there = list(t, ctx, client, "")["plain.parquet"]
 	equal(t, "listed among all", there, true)
 
 	answer, err := act(ctx, client, "drop_dataset", "plain")

@@ -1,8 +1,10 @@
-//! `SIMILAR TO` as in SQL and PostgreSQL: the whole text, `%` and `_` as in LIKE, `.`, `^` and `$` themselves.
+//! Patterns of `SIMILAR TO`, and those of `LIKE` with an escape of their own.
 //!
-//! DataFusion 55.2 takes the pattern for a regular expression that is found anywhere in the text
-//! (apache/datafusion#22263). It is translated to one that means the same here: a literal while planning, so that its
-//! errors come before rows do, others for each row. Can go when DataFusion translates.
+//! `SIMILAR TO` is as in SQL and PostgreSQL: the whole text, `%` and `_` as in LIKE, `.`, `^` and `$` themselves.
+//! DataFusion 55.2 takes its pattern for a regular expression that is found anywhere in the text
+//! (apache/datafusion#22263), and knows LIKE with no other escape than the backslash (apache/datafusion#13291).
+//! Patterns are translated to those that mean the same there: literals while planning, so that their errors come
+//! before rows do, others for each row. Can go when DataFusion translates.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -22,18 +24,21 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-/// Puts regular expressions in the place of `SIMILAR TO`.
+/// Puts regular expressions in the place of `SIMILAR TO`, and backslashes in that of other escapes.
 #[derive(Debug)]
-pub(in crate::engine) struct TranslateSimilarTo;
+pub(in crate::engine) struct TranslatePatterns;
 
-impl AnalyzerRule for TranslateSimilarTo {
+impl AnalyzerRule for TranslatePatterns {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         let translated = plan.transform_up_with_subqueries(|plan| {
             let names = NamePreserver::new(&plan);
             super::map_each(plan, |expr| {
                 let name = names.save(&expr);
                 let translated = expr.transform_up(|expr| match expr {
-                    Expr::SimilarTo(similar) => Ok(Transformed::yes(translate(similar)?)),
+                    Expr::SimilarTo(similar) => Ok(Transformed::yes(as_regular_expression(similar)?)),
+                    Expr::Like(like) if like.escape_char.is_some_and(|escape| escape != '\\') => {
+                        Ok(Transformed::yes(with_backslashes(like)?))
+                    }
                     other => Ok(Transformed::no(other)),
                 })?;
                 Ok(if translated.transformed {
@@ -47,23 +52,71 @@ impl AnalyzerRule for TranslateSimilarTo {
     }
 
     fn name(&self) -> &'static str {
-        "translate_similar_to"
+        "translate_patterns"
     }
 }
 
-fn translate(similar: Like) -> DfResult<Expr> {
+fn as_regular_expression(similar: Like) -> DfResult<Expr> {
     let Like { negated, expr, pattern, escape_char, .. } = similar;
-    let escape = escape_char.unwrap_or('\\');
-    let pattern = match pattern.as_ref() {
-        Expr::Literal(value, _) => match value.try_as_str() {
-            Some(Some(text)) => lit(regular_expression(text, escape)?),
-            // NULL, and what is no text: the comparison says so.
-            _ => *pattern,
-        },
-        _ => ScalarUDF::from(ToRegularExpression::new(escape)).call(vec![*pattern]),
-    };
+    let pattern = Syntax::SimilarTo.translated(*pattern, escape_char.unwrap_or('\\'))?;
     let operator = if negated { Operator::RegexNotMatch } else { Operator::RegexMatch };
     Ok(binary_expr(*expr, operator, pattern))
+}
+
+fn with_backslashes(mut like: Like) -> DfResult<Expr> {
+    if let Some(escape) = like.escape_char.take() {
+        like.pattern = Box::new(Syntax::Like.translated(*like.pattern, escape)?);
+    }
+    Ok(Expr::Like(like))
+}
+
+/// What a pattern is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Syntax {
+    Like,
+    SimilarTo,
+}
+
+impl Syntax {
+    /// The pattern that an expression gives, as DataFusion reads it.
+    fn translated(self, pattern: Expr, escape: char) -> DfResult<Expr> {
+        match &pattern {
+            Expr::Literal(value, _) => match value.try_as_str() {
+                Some(Some(text)) => Ok(lit(self.translate(text, escape)?)),
+                // NULL, and what is no text: the comparison says so.
+                _ => Ok(pattern),
+            },
+            _ => Ok(ScalarUDF::from(Translate::new(self, escape)).call(vec![pattern])),
+        }
+    }
+
+    fn translate(self, pattern: &str, escape: char) -> DfResult<String> {
+        match self {
+            Self::Like => backslashed(pattern, escape),
+            Self::SimilarTo => regular_expression(pattern, escape),
+        }
+    }
+}
+
+/// A pattern of LIKE whose escape is the backslash.
+fn backslashed(pattern: &str, escape: char) -> DfResult<String> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(found) = rest.next() {
+        let (is_escaped, meant) = if found == escape {
+            let meant = rest.next().ok_or_else(|| {
+                plan_datafusion_err!("the pattern {pattern:?} of LIKE ends in its escape character")
+            })?;
+            (matches!(meant, '%' | '_'), meant)
+        } else {
+            (false, found)
+        };
+        if is_escaped || meant == '\\' {
+            out.push('\\');
+        }
+        out.push(meant);
+    }
+    Ok(out)
 }
 
 /// The regular expression for a pattern of SIMILAR TO.
@@ -144,20 +197,21 @@ fn class(rest: &mut Peekable<Chars<'_>>, escape: char, pattern: &str, out: &mut 
 
 /// Translates patterns that are no literals.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ToRegularExpression {
+struct Translate {
+    syntax: Syntax,
     escape: char,
     signature: Signature,
 }
 
-impl ToRegularExpression {
-    fn new(escape: char) -> Self {
-        Self { escape, signature: Signature::exact(vec![DataType::Utf8], Volatility::Immutable) }
+impl Translate {
+    fn new(syntax: Syntax, escape: char) -> Self {
+        Self { syntax, escape, signature: Signature::exact(vec![DataType::Utf8], Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for ToRegularExpression {
+impl ScalarUDFImpl for Translate {
     fn name(&self) -> &'static str {
-        "similar_to_regular_expression"
+        "translated_pattern"
     }
 
     fn signature(&self) -> &Signature {
@@ -170,7 +224,7 @@ impl ScalarUDFImpl for ToRegularExpression {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let translate =
-            |text: Option<&str>| text.map(|text| regular_expression(text, self.escape)).transpose();
+            |text: Option<&str>| text.map(|text| self.syntax.translate(text, self.escape)).transpose();
         match args.args.as_slice() {
             [ColumnarValue::Scalar(value)] => {
                 let text = value.try_as_str().flatten();
@@ -181,7 +235,7 @@ impl ScalarUDFImpl for ToRegularExpression {
                 let translated: StringArray = texts.collect::<DfResult<_>>()?;
                 Ok(ColumnarValue::Array(Arc::new(translated) as ArrayRef))
             }
-            _ => Err(plan_datafusion_err!("SIMILAR TO takes one pattern")),
+            _ => Err(plan_datafusion_err!("LIKE and SIMILAR TO take one pattern")),
         }
     }
 }
@@ -213,5 +267,21 @@ mod tests {
         for wrong in ["a\\", "[a", "\\q"] {
             assert!(regular_expression(wrong, '\\').is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn escapes_of_like_become_backslashes() {
+        for (pattern, expected) in [
+            ("10!%", "10\\%"),
+            ("a!_b%_", "a\\_b%_"),
+            ("!!", "!"),
+            ("c:\\x", "c:\\\\x"),
+            ("!\\", "\\\\"),
+            ("!é", "é"),
+        ] {
+            assert_eq!(backslashed(pattern, '!').unwrap(), expected, "{pattern}");
+        }
+        assert_eq!(backslashed("%%a_", '%').unwrap(), "\\%a_");
+        assert!(backslashed("a!", '!').is_err());
     }
 }
