@@ -6,6 +6,7 @@
 mod demo;
 mod serve;
 mod telemetry;
+mod variables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::telemetry;
+use super::{telemetry, variables};
 use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
 use crate::engine::Engine;
@@ -33,6 +33,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         None => settings,
     };
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
+    variables::check()?;
     let config = settings.resolve(usable_memory(), cores().get())?;
     raise_file_limit();
     if !config.huge_pages {

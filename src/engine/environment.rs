@@ -36,9 +36,21 @@ impl Environment {
 #[derive(Debug, Default)]
 pub struct TemporaryTables {
     tables: Mutex<HashMap<String, Arc<Snapshot>>>,
+    /// Why there can be none.
+    refusal: Option<&'static str>,
 }
 
 impl TemporaryTables {
+    /// Of a client without a session, which is told why it can have none.
+    pub fn refused(refusal: &'static str) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
+
+    /// Fails if there can be none.
+    pub(super) fn check(&self) -> Result<()> {
+        self.refusal.map_or(Ok(()), |refusal| Err(Error::precondition(refusal)))
+    }
+
     /// Names and contents.
     pub fn all(&self) -> Vec<(String, Arc<Snapshot>)> {
         self.lock().iter().map(|(name, snapshot)| (name.clone(), Arc::clone(snapshot))).collect()

@@ -18,11 +18,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
-use super::session::Sessions;
+use super::session::{Sessions, Sharing};
 
 /// Tells a connection from all others that this process has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionId(Uuid);
+
+impl ConnectionId {
+    /// One that no other connection has.
+    pub(super) fn new() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +42,8 @@ impl fmt::Display for ConnectionId {
 pub(super) struct Peer {
     pub(super) connection: ConnectionId,
     pub(super) address: Option<SocketAddr>,
+    /// Whether it carries several clients.
+    pub(super) sharing: Arc<Sharing>,
 }
 
 /// The connections of `listener`, at most `limit` at once: further ones wait in the kernel's queue. With
@@ -49,7 +58,7 @@ pub(super) fn accept(
         let place = Arc::clone(&places).acquire_owned().await.ok()?;
         let accepted = listener.accept().await.map(|(stream, _)| {
             tune(&stream);
-            let id = ConnectionId(Uuid::new_v4());
+            let id = ConnectionId::new();
             Connection { stream, lingering: None, id, sessions: sessions.clone(), _place: place }
         });
         if let Err(error) = &accepted {
@@ -90,7 +99,7 @@ pub(super) struct Connection {
 impl Connection {
     /// What its requests are to know.
     pub(super) fn peer(&self) -> Peer {
-        Peer { connection: self.id, address: self.stream.peer_addr().ok() }
+        Peer { connection: self.id, address: self.stream.peer_addr().ok(), sharing: Arc::default() }
     }
 }
 

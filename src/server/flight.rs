@@ -50,12 +50,13 @@ impl Handler {
         })
     }
 
-    /// A response to a request that may have begun a session.
+    /// A response that tells a client how to come back to its session from another connection.
     fn answer<T>(&self, message: T, client: &Client) -> Response<T> {
-        match self.sessions.find(client) {
-            Some(_) => offering(message, client),
-            None => Response::new(message),
+        let mut response = Response::new(message);
+        if let Some(cookie) = self.sessions.offer(client) {
+            response.metadata_mut().insert("set-cookie", cookie);
         }
+        response
     }
 
     /// What DoGet answers, in messages that are not yet copied together.
@@ -81,15 +82,6 @@ fn fail(error: Error) -> Status {
 /// What every method needs to know of its request.
 fn origin<T>(request: &Request<T>) -> Result<(Rpc, Client), Status> {
     Ok((Rpc::of(request)?, Client::of_request(request).map_err(fail)?))
-}
-
-/// A response that tells a client how to come back to its session from another connection.
-fn offering<T>(message: T, client: &Client) -> Response<T> {
-    let mut response = Response::new(message);
-    if let Some(cookie) = client.offer() {
-        response.metadata_mut().insert("set-cookie", cookie);
-    }
-    response
 }
 
 #[tonic::async_trait]
@@ -159,7 +151,7 @@ impl FlightService for Handler {
         let (metadata, _, messages) = request.into_parts();
         let answers = self.put(&metadata, messages, client.clone(), &rpc).map_err(fail)?;
         // What it will do is not known yet; it may be to begin a session.
-        Ok(offering(answers, &client))
+        Ok(self.answer(answers, &client))
     }
 
     async fn do_exchange(

@@ -25,6 +25,7 @@ mod frame_cache;
 mod frames;
 mod get;
 mod handshake;
+mod headers;
 mod http2;
 mod info;
 mod put;

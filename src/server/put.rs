@@ -10,10 +10,11 @@ use tracing::Instrument;
 
 use super::acks::Acks;
 use super::flight::Handler;
+use super::headers::header;
 use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
-use super::session::{Client, header};
+use super::session::Client;
 use super::status::status;
 use super::target::Target;
 use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload, parse_transaction};

@@ -146,6 +146,12 @@ fn folders_of_other_writers_work() {
     pytest("writers");
 }
 
+/// PyArrow and ADBC through nginx, HAProxy, Caddy and Envoy, with the settings of docs/proxies.md.
+#[test]
+fn proxies_work() {
+    pytest("proxies");
+}
+
 /// The command line client of arrow-flight, built from its crate.
 fn flight_sql_client() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");

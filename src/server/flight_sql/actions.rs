@@ -109,7 +109,7 @@ impl Handler {
                 let until = SystemTime::now() + self.options.ticket_lifetime;
                 Some(renewed(endpoint, until)?.encode_to_vec().into())
             }
-            "SetSessionOptions" => Some(self.set_options(plain(body)?, client).encode_to_vec().into()),
+            "SetSessionOptions" => Some(self.set_options(plain(body)?, client)?.encode_to_vec().into()),
             "GetSessionOptions" => {
                 let options = self.sessions.environment(client).scope.options();
                 let value =
@@ -143,8 +143,12 @@ impl Handler {
         if ids.is_empty() { CancelStatus::NotCancellable } else { CancelStatus::Cancelled }
     }
 
-    fn set_options(&self, request: SetSessionOptionsRequest, client: &Client) -> SetSessionOptionsResult {
-        let session = self.sessions.open(client);
+    fn set_options(
+        &self,
+        request: SetSessionOptionsRequest,
+        client: &Client,
+    ) -> Result<SetSessionOptionsResult> {
+        let session = self.sessions.open(client)?;
         let mut errors = HashMap::new();
         for (name, value) in request.session_options {
             let changed = session.change(|scope| match &value.option_value {
@@ -157,7 +161,7 @@ impl Handler {
                 errors.insert(name, OptionError { value: value.into() });
             }
         }
-        SetSessionOptionsResult { errors }
+        Ok(SetSessionOptionsResult { errors })
     }
 }
 

@@ -28,6 +28,9 @@ impl Handler {
         } else {
             self.sessions.environment(client)
         };
+        if let Some(option) = command.options.keys().min() {
+            return Err(Error::invalid(format!("an ingest has no option {option:?}; there are none")));
+        }
         if let Some(catalog) = command.catalog.as_deref().filter(|name| !name.is_empty() && *name != CATALOG)
         {
             return Err(Error::not_found(format!("there is no catalog {catalog}; there is {CATALOG}")));
@@ -44,7 +47,7 @@ impl Handler {
             blocking(move || {
                 Ok(match temporary {
                     Some(tables) => tables.contains(table.name.as_str()),
-                    None => catalog.exists(&table),
+                    None => catalog.exists(&table)?,
                 })
             })
             .await?

@@ -86,7 +86,7 @@ impl Handler {
             }
             StatementKind::Setting => {
                 let setting = self.engine.setting(sql).await?;
-                self.sessions.open(client).change(|scope| {
+                self.sessions.open(client)?.change(|scope| {
                     setting.apply(scope)?;
                     self.check_scope(scope)
                 })?;
@@ -105,7 +105,7 @@ impl Handler {
 
     /// Fails where a session's options name what is not there.
     pub(super) fn check_scope(&self, scope: &Scope) -> Result<()> {
-        if self.engine.catalog().has_schema(&scope.schema) {
+        if self.engine.catalog().has_schema(&scope.schema)? {
             return Ok(());
         }
         Err(Error::not_found(format!("there is no schema {}", scope.schema.as_str())))

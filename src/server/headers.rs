@@ -1,0 +1,87 @@
+//! The headers of requests that are Airstrip's own.
+
+use tonic::metadata::{KeyRef, MetadataMap};
+
+use crate::error::{Error, Result};
+
+/// How they begin.
+const BEGIN: &str = "x-airstrip-";
+
+/// All that there are.
+const NAMES: [&str; 10] = [
+    "x-airstrip-compression",
+    "x-airstrip-endpoints",
+    "x-airstrip-expected-rows",
+    "x-airstrip-if-version",
+    "x-airstrip-message-size",
+    "x-airstrip-mode",
+    "x-airstrip-partition-by",
+    "x-airstrip-schema",
+    "x-airstrip-txn",
+    "x-airstrip-types",
+];
+
+/// Fails if a header begins as ours do and is none: what it was to ask for would be ignored.
+pub(super) fn check(metadata: &MetadataMap) -> Result<()> {
+    for key in metadata.keys() {
+        let name = name_of(&key);
+        if name.starts_with(BEGIN) && !NAMES.contains(&name) {
+            let nearest = NAMES.iter().max_by(|a, b| likeness(a, name).total_cmp(&likeness(b, name)));
+            let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+            return Err(Error::invalid(format!("there is no header {name}{hint}")));
+        }
+    }
+    Ok(())
+}
+
+fn likeness(known: &str, name: &str) -> f64 {
+    strsim::jaro_winkler(known.trim_start_matches(BEGIN), name.trim_start_matches(BEGIN))
+}
+
+/// The name of a header, whatever its value is.
+pub(super) fn name_of<'a>(key: &KeyRef<'a>) -> &'a str {
+    match key {
+        KeyRef::Ascii(key) => key.as_str(),
+        KeyRef::Binary(key) => key.as_str(),
+    }
+}
+
+/// The text of one of our headers.
+pub(super) fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
+    debug_assert!(NAMES.contains(&name), "{name} is refused as unknown");
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_| Error::invalid(format!("the header {name} is not ASCII text")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_a_typo_is_refused_with_the_nearest_name() {
+        for (name, nearest) in [
+            ("x-airstrip-mod", "x-airstrip-mode"),
+            ("x-airstrip-expected-row", "x-airstrip-expected-rows"),
+            ("x-airstrip-ifversion", "x-airstrip-if-version"),
+            ("x-airstrip-mode-bin", "x-airstrip-mode"),
+        ] {
+            let mut metadata = MetadataMap::new();
+            if name.ends_with("-bin") {
+                metadata.insert_bin(name, tonic::metadata::BinaryMetadataValue::from_bytes(b"append"));
+            } else {
+                metadata.insert(name, "append".parse().unwrap());
+            }
+            let error = check(&metadata).unwrap_err();
+            assert_eq!(error.message(), format!("there is no header {name}; did you mean {nearest}?"));
+        }
+    }
+
+    #[test]
+    fn other_headers_are_nobodys_business() {
+        let mut metadata = MetadataMap::new();
+        for name in NAMES.into_iter().chain(["x-request-id", "authorization", "x-airstripe", "cookie"]) {
+            metadata.insert(name, "a".parse().unwrap());
+        }
+        check(&metadata).unwrap();
+    }
+}
