@@ -70,6 +70,7 @@ impl TableSink {
         mode: PutMode,
     ) -> Result<Self> {
         let tables = Arc::clone(&environment.temporary);
+        tables.check()?;
         let there = tables.get(name.name.as_str()).filter(|_| mode == PutMode::Append);
         let before = there.clone();
         let upload = match there {
@@ -195,10 +196,16 @@ impl Engine {
             return self.modify(activity, change, environment, deadline).await;
         }
         check_no_parameters(&statement, bound.as_ref())?;
+        if let Some(table) = optional_table(&statement)? {
+            let names = names.clone();
+            if !blocking(move || names.is_there(&table)).await? {
+                return Ok(0);
+            }
+        }
         let (statement, aside) = match take_own(statement, &names)? {
-            Own::AddColumns { table, columns } => {
+            Own::AddColumns { table, columns, known } => {
                 let columns = self.columns(columns, environment, deadline).await?;
-                return blocking(move || add_columns(&names, &table, columns)).await;
+                return blocking(move || add_columns(&names, &table, columns, known)).await;
             }
             Own::Rename { from, to } => {
                 return blocking(move || rename(&names, &from, &to)).await;
@@ -250,7 +257,7 @@ impl Engine {
         let name = names.resolve(&table.name)?;
         let known = names.clone();
         let wanted = name.clone();
-        let exists = blocking(move || Ok(known.exists(&wanted, temporary))).await?;
+        let exists = blocking(move || known.exists(&wanted, temporary)).await?;
         if exists && table.if_not_exists {
             return Ok(0);
         }
@@ -477,17 +484,27 @@ struct TablePlan {
 enum Own {
     Rename { from: TableReference, to: DatasetRef },
     Truncate { table: TableReference },
-    AddColumns { table: TableReference, columns: Vec<ColumnDef> },
+    AddColumns { table: TableReference, columns: Vec<ColumnDef>, known: Known },
     SetNullable { table: TableReference, column: String, nullable: bool },
     Planned { statement: Statement, aside: Aside },
+}
+
+/// What happens to columns that are to be added and are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Fail,
+    Keep,
 }
 
 /// What a statement says that its plan does not.
 enum Aside {
     Nothing,
     Table(TableAside),
-    /// The text of a view's query.
-    View(String),
+    /// The text of a view's query, and whether a view of its name may be there.
+    View {
+        sql: String,
+        if_not_exists: bool,
+    },
 }
 
 /// What `CREATE TABLE` says that its plan does not.
@@ -501,6 +518,18 @@ struct TableAside {
     not_null: Vec<String>,
 }
 
+/// The table that a statement changes if it is there.
+fn optional_table(statement: &Statement) -> Result<Option<TableReference>> {
+    let Statement::Statement(statement) = statement else { return Ok(None) };
+    match statement.as_ref() {
+        SqlStatement::AlterTable(alter) if alter.if_exists => reference(&alter.name).map(Some),
+        SqlStatement::Truncate(truncate) if truncate.if_exists => {
+            truncate.table_names.first().map(|table| reference(&table.name)).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
 fn take_own(statement: Statement, names: &Names) -> Result<Own> {
     let Statement::Statement(mut inner) = statement else {
         return Ok(Own::Planned { statement, aside: Aside::Nothing });
@@ -509,8 +538,8 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
     match inner.as_mut() {
         SqlStatement::AlterTable(alter) => {
             let from = reference(&alter.name)?;
-            if let Some(columns) = added_columns(&alter.operations) {
-                return Ok(Own::AddColumns { table: from, columns });
+            if let Some((columns, known)) = added_columns(&alter.operations) {
+                return Ok(Own::AddColumns { table: from, columns, known });
             }
             if let Some((column, nullable)) = nullability(&alter.operations) {
                 return Ok(Own::SetNullable { table: from, column, nullable });
@@ -550,10 +579,11 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
         }
         SqlStatement::CreateView(create) => {
             let names: Vec<_> = create.columns.iter().map(|column| column.name.to_string()).collect();
-            aside = Aside::View(match names.as_slice() {
+            let sql = match names.as_slice() {
                 [] => create.query.to_string(),
                 names => format!("SELECT * FROM ({}) AS v ({})", create.query, names.join(", ")),
-            });
+            };
+            aside = Aside::View { sql, if_not_exists: std::mem::take(&mut create.if_not_exists) };
             correct(&mut inner)?;
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
@@ -561,13 +591,18 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
     }
 }
 
-/// The columns that a statement adds, if that is all that it does.
-fn added_columns(operations: &[AlterTableOperation]) -> Option<Vec<ColumnDef>> {
+/// The columns that a statement adds, if that is all that it does, and in one way.
+fn added_columns(operations: &[AlterTableOperation]) -> Option<(Vec<ColumnDef>, Known)> {
     let column = |operation: &AlterTableOperation| match operation {
-        AlterTableOperation::AddColumn { column_def, column_position: None, .. } => Some(column_def.clone()),
+        AlterTableOperation::AddColumn { column_def, column_position: None, if_not_exists, .. } => {
+            Some((column_def.clone(), if *if_not_exists { Known::Keep } else { Known::Fail }))
+        }
         _ => None,
     };
-    operations.iter().map(column).collect()
+    let added: Option<Vec<_>> = operations.iter().map(column).collect();
+    let (columns, known): (Vec<_>, Vec<_>) = added?.into_iter().unzip();
+    let first = *known.first()?;
+    known.iter().all(|known| *known == first).then_some((columns, first))
 }
 
 /// The column that a statement lets hold NULL, or forbids to, if that is all that it does.
@@ -644,7 +679,7 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
         DdlStatement::CreateView(view) => create_view(&view, aside, names)?,
         DdlStatement::CreateCatalogSchema(create) => {
             let schema = schema_name(&create.schema_name)?;
-            if !(create.if_not_exists && catalog.has_schema(&schema)) {
+            if !(create.if_not_exists && catalog.has_schema(&schema)?) {
                 catalog.create_schema(&schema)?;
             }
         }
@@ -656,7 +691,7 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
                 }
                 SchemaReference::Full { catalog, .. } => return Err(no_catalog(catalog)),
             };
-            if !drop.if_exists || catalog.has_schema(&schema) {
+            if !drop.if_exists || catalog.has_schema(&schema)? {
                 catalog.drop_schema(&schema, drop.cascade)?;
             }
         }
@@ -684,16 +719,21 @@ fn register(table: &CreateExternalTable, names: &Names) -> Result<()> {
         return Err(Error::invalid("CREATE EXTERNAL TABLE takes one LOCATION"));
     };
     let name = names.resolve(&table.name)?;
-    if table.if_not_exists && names.catalog.exists(&name) {
+    if table.if_not_exists && names.catalog.exists(&name)? {
         return Ok(());
     }
     names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace).map(drop)
 }
 
 fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {
-    let Aside::View(sql) = aside else { return Err(Error::internal("a view without its text")) };
+    let Aside::View { sql, if_not_exists } = aside else {
+        return Err(Error::internal("a view without its text"));
+    };
     let stored = View { sql, schema: names.environment.scope.schema.clone() };
-    names.catalog.create_view(&names.resolve(&view.name)?, &stored, view.or_replace)
+    match names.catalog.create_view(&names.resolve(&view.name)?, &stored, view.or_replace) {
+        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    }
 }
 
 fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
@@ -720,11 +760,24 @@ fn rename(names: &Names, from: &TableReference, to: &DatasetRef) -> Result<u64> 
     names.catalog.rename_dataset(&names.find(from)?, to).map(|_| 0)
 }
 
-fn add_columns(names: &Names, table: &TableReference, columns: Vec<FieldRef>) -> Result<u64> {
+fn add_columns(
+    names: &Names,
+    table: &TableReference,
+    mut columns: Vec<FieldRef>,
+    known: Known,
+) -> Result<u64> {
     if let Some(temporary) = names.temporary(table) {
         return Err(Error::unimplemented(format!("the temporary table {temporary} cannot get more columns")));
     }
-    names.catalog.add_columns(&names.find(table)?, columns).map(|()| 0)
+    let table = names.find(table)?;
+    if known == Known::Keep {
+        let schema = names.catalog.describe(&table)?.schema;
+        columns.retain(|column| schema.index_of(column.name()).is_err());
+        if columns.is_empty() {
+            return Ok(0);
+        }
+    }
+    names.catalog.add_columns(&table, columns).map(|()| 0)
 }
 
 fn set_nullable(names: &Names, table: &TableReference, column: &str, nullable: bool) -> Result<u64> {
@@ -785,18 +838,30 @@ impl Names {
     /// case.
     fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
         let dataset = self.resolve(reference)?;
-        if self.catalog.exists(&dataset) {
+        if self.catalog.exists(&dataset)? {
             return Ok(dataset);
         }
         if self.catalog.view(&dataset)?.is_some() {
             return Err(Error::invalid(format!("{dataset} is a view; use the statement for views")));
         }
-        if self.catalog.has_schema(&dataset.schema)
+        if self.catalog.has_schema(&dataset.schema)?
             && let Some(other) = self.catalog.find_ignoring_case(&dataset)?
         {
             return Ok(other);
         }
         Err(self.catalog.no_such_dataset(&dataset))
+    }
+
+    /// Whether a table goes by this name.
+    fn is_there(&self, reference: &TableReference) -> Result<bool> {
+        if self.temporary(reference).is_some() {
+            return Ok(true);
+        }
+        match self.find(reference) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The session's temporary table that a name means: one without a schema means it first.
@@ -817,9 +882,9 @@ impl Names {
         }
     }
 
-    fn exists(&self, dataset: &DatasetRef, temporary: bool) -> bool {
+    fn exists(&self, dataset: &DatasetRef, temporary: bool) -> Result<bool> {
         if temporary {
-            self.environment.temporary.contains(dataset.name.as_str())
+            Ok(self.environment.temporary.contains(dataset.name.as_str()))
         } else {
             self.catalog.exists(dataset)
         }

@@ -201,7 +201,7 @@ impl Activity {
     pub fn end(&self, failure: Option<&Error>) {
         self.enter(match failure {
             None => State::Finished,
-            Some(error) if error.kind() == ErrorKind::Cancelled => State::Cancelled,
+            Some(_) if self.token().is_cancelled() => State::Cancelled,
             Some(_) => State::Failed,
         });
     }
@@ -220,7 +220,8 @@ impl Drop for Activity {
 
 /// The error of a statement that somebody stopped.
 pub fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the query was cancelled")
+    // Not the status that a client's own cancel has: PyArrow takes that for Ctrl-C, and raises in the main thread.
+    Error::new(ErrorKind::Aborted, "somebody cancelled the query")
 }
 
 #[cfg(test)]
@@ -234,7 +235,7 @@ mod tests {
         assert!(running.cancel("a"));
         assert!(activity.token().is_cancelled());
         assert!(!running.cancel("b"));
-        assert_eq!(running.begin("b", "me", "select 1").unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(running.begin("b", "me", "select 1").unwrap_err().kind(), ErrorKind::Aborted);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! means it is rewritten here, before anything is planned.
 
 mod cast_names;
+mod clauses;
 mod joined_keys;
 mod long_numbers;
 mod ordinals;
@@ -23,6 +24,7 @@ pub(super) use set_operations::count_equal_rows;
 ///
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
+    clauses::correct(statement)?;
     precedence::correct(statement);
     long_numbers::spell_out(statement);
     rows_in::ask_for_rows(statement)?;

@@ -296,7 +296,7 @@ class TestLife:
         info = wire.info(client, "CommandStatementQuery", (1, "select 1 as n"))
         answer = wire.action(client, "CancelFlightInfo", wire.message((1, info.serialize())))
         assert wire.parse(answer) == {1: [1]}
-        with pytest.raises(flight.FlightCancelledError):
+        with pytest.raises((pa.ArrowException, OSError), match="somebody cancelled the query"):
             wire.read(client, info)
 
     def test_cancel_query_of_flight_sql_does_the_same(self, client):
@@ -305,7 +305,7 @@ class TestLife:
         fields = wire.parse(answer)
         assert fields[1] == [(wire.TYPE + "ActionCancelQueryResult").encode()]
         assert wire.parse(fields[2][0]) == {1: [1]}
-        with pytest.raises(flight.FlightCancelledError):
+        with pytest.raises((pa.ArrowException, OSError), match="somebody cancelled the query"):
             wire.read(client, info)
 
     def test_a_running_query_is_cancelled_from_elsewhere(self, client):
@@ -313,7 +313,7 @@ class TestLife:
         reader = client.do_get(info.endpoints[0].ticket, wire.OPTIONS)
         reader.read_chunk()
         wire.action(client, "CancelFlightInfo", wire.message((1, info.serialize())))
-        with pytest.raises(flight.FlightCancelledError):
+        with pytest.raises((pa.ArrowException, OSError), match="somebody cancelled the query"):
             for _ in range(10_000):
                 reader.read_chunk()
 
