@@ -19,13 +19,14 @@ const POSITION: &str = "ordinal_position";
 /// The schema of SQL's own tables.
 #[derive(Debug)]
 pub(super) struct InformationSchema {
+    datasets: QueryCatalog,
     tables: InformationSchemaProvider,
 }
 
 impl InformationSchema {
     /// What `datasets` has, as tables.
     pub(super) fn of(datasets: QueryCatalog) -> Self {
-        Self { tables: InformationSchemaProvider::new(Arc::new(datasets)) }
+        Self { tables: InformationSchemaProvider::new(Arc::new(datasets.clone())), datasets }
     }
 }
 
@@ -36,6 +37,7 @@ impl SchemaProvider for InformationSchema {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        self.datasets.list().await?;
         let Some(table) = self.tables.table(name).await? else { return Ok(None) };
         if name.eq_ignore_ascii_case(COLUMNS) { from_one(table).map(Some) } else { Ok(Some(table)) }
     }

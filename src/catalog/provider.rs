@@ -3,9 +3,9 @@
 //! Each query gets a [`QueryCatalog`] of its own, which opens each dataset once: all references of
 //! one statement see one snapshot, and hold its files until the query is done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
@@ -61,10 +61,13 @@ pub struct Namespace {
 pub struct QueryCatalog {
     shared: Arc<Shared>,
     /// What `information_schema` reads: columns without open files, and damaged datasets left out.
-    listing: bool,
+    listing: Option<Arc<OnceLock<Listing>>>,
     /// How many views this one is inside of.
     depth: usize,
 }
+
+/// The names of tables by those of their schemas.
+type Listing = BTreeMap<String, Vec<String>>;
 
 #[derive(Debug)]
 struct Shared {
@@ -82,13 +85,34 @@ impl QueryCatalog {
     pub fn new(catalog: Arc<Catalog>, namespace: Namespace) -> Self {
         let (opened, missing, has_views) = (Mutex::default(), Mutex::default(), AtomicBool::default());
         let shared = Shared { catalog, namespace, opened, missing, has_views };
-        Self { shared: Arc::new(shared), listing: false, depth: 0 }
+        Self { shared: Arc::new(shared), listing: None, depth: 0 }
     }
 
     /// The same for a look at columns alone: nothing is opened, and what cannot be read is left out.
     #[must_use]
     pub fn columns_only(&self) -> Self {
-        Self { listing: true, ..self.clone() }
+        Self { listing: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Lists all schemas and what lies in them, for a look at columns alone. DataFusion asks for the names where it
+    /// takes no error, and would tell a client of fewer tables than there are.
+    pub(super) async fn list(&self) -> DfResult<()> {
+        let Some(listing) = &self.listing else { return Ok(()) };
+        if listing.get().is_some() {
+            return Ok(());
+        }
+        let catalog = Arc::clone(&self.shared.catalog);
+        let listed = blocking(move || {
+            let schemas = catalog.schemas()?.into_iter();
+            schemas.map(|schema| Ok((schema.as_str().to_owned(), names_in(&catalog, &schema)?))).collect()
+        });
+        // Another look at the same may have come first: it is as good.
+        let _ = listing.set(listed.await.map_err(external)?);
+        Ok(())
+    }
+
+    fn listed(&self) -> Option<&Listing> {
+        self.listing.as_ref()?.get()
     }
 
     /// Makes a query see `snapshot` under a name, whatever is there by then.
@@ -163,12 +187,17 @@ impl CatalogProviderList for QueryCatalog {
 
 impl CatalogProvider for QueryCatalog {
     fn schema_names(&self) -> Vec<String> {
-        let schemas = self.shared.catalog.schemas().unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot list the schemas");
-            vec![SchemaName::default()]
-        });
-        let names = schemas.iter().map(|schema| schema.as_str().to_owned());
-        names.chain([SYSTEM_SCHEMA.to_owned()]).collect()
+        let names = match self.listed() {
+            Some(listed) => listed.keys().cloned().collect(),
+            None => self.shared.catalog.schemas().map_or_else(
+                |error| {
+                    tracing::warn!(%error, "cannot list the schemas");
+                    vec![SchemaName::default().as_str().to_owned()]
+                },
+                |schemas| schemas.iter().map(|schema| schema.as_str().to_owned()).collect(),
+            ),
+        };
+        names.into_iter().chain([SYSTEM_SCHEMA.to_owned()]).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
@@ -224,6 +253,8 @@ impl DatasetSchema {
         let catalog = Arc::clone(&self.query.shared.catalog);
         match blocking(move || catalog.describe(&dataset)).await {
             Ok(dataset) => Ok(Some(Arc::new(EmptyTable::new(storable(&dataset.schema).into())))),
+            // That is the server's trouble, not the dataset's.
+            Err(error) if error.kind() == ErrorKind::ResourceExhausted => Err(external(error)),
             Err(error) => {
                 tracing::debug!(%error, "left out of information_schema");
                 Ok(None)
@@ -241,8 +272,8 @@ impl DatasetSchema {
         let catalog = Arc::clone(&shared.catalog);
         let wanted = dataset.clone();
         let found = blocking(move || match catalog.snapshot(&wanted) {
-            Err(error) if error.kind() == ErrorKind::NotFound && !catalog.exists(&wanted) => {
-                if !catalog.has_schema(&wanted.schema) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !catalog.exists(&wanted)? => {
+                if !catalog.has_schema(&wanted.schema)? {
                     return Ok(None);
                 }
                 let other = catalog.find_ignoring_case(&wanted)?;
@@ -263,13 +294,13 @@ impl DatasetSchema {
 impl SchemaProvider for DatasetSchema {
     fn table_names(&self) -> Vec<String> {
         let shared = &self.query.shared;
-        let datasets = shared.catalog.list(&self.schema).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot list the datasets");
-            Vec::new()
-        });
-        let mut names: Vec<_> =
-            datasets.iter().map(|listed| listed.reference.name.as_str().to_owned()).collect();
-        names.extend(shared.catalog.views(&self.schema).unwrap_or_default().iter().map(ToString::to_string));
+        let mut names = match self.query.listed() {
+            Some(listed) => listed.get(self.schema.as_str()).cloned().unwrap_or_default(),
+            None => names_in(&shared.catalog, &self.schema).unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot list the datasets");
+                Vec::new()
+            }),
+        };
         if self.schema == shared.namespace.schema {
             names.extend(shared.namespace.tables.keys().cloned());
         }
@@ -284,7 +315,7 @@ impl SchemaProvider for DatasetSchema {
         }
         let Some(reference) = self.reference(name) else { return Ok(None) };
         let view = self.view(&reference).await;
-        if self.query.listing {
+        if self.query.listing.is_some() {
             return match view {
                 Ok(Some(view)) => Ok(Some(view)),
                 Ok(None) => self.describe(reference).await,
@@ -314,9 +345,19 @@ impl SchemaProvider for DatasetSchema {
         let catalog = &self.query.shared.catalog;
         self.own(name).is_some()
             || self.reference(name).is_some_and(|dataset| {
-                catalog.exists(&dataset) || catalog.view(&dataset).is_ok_and(|view| view.is_some())
+                // A look that fails is an error to who reads the table.
+                catalog.exists(&dataset).unwrap_or(true)
+                    || catalog.view(&dataset).map_or(true, |view| view.is_some())
             })
     }
+}
+
+/// The names of the datasets and views of a schema.
+fn names_in(catalog: &Catalog, schema: &SchemaName) -> Result<Vec<String>> {
+    let datasets = catalog.list(schema)?;
+    let views = catalog.views(schema)?;
+    let names = datasets.iter().map(|listed| listed.reference.name.as_str().to_owned());
+    Ok(names.chain(views.iter().map(ToString::to_string)).collect())
 }
 
 pub(super) fn external(error: Error) -> DataFusionError {

@@ -16,7 +16,7 @@ impl Catalog {
     /// Fails where the dataset in this form is a table of another format, or holds one.
     pub(super) fn check_form(&self, dataset: &DatasetRef, form: Form) -> Result<()> {
         let path = form.path(dataset);
-        let is_plain = form.entry_kind() == EntryKind::Directory && !self.is_delta(&path);
+        let is_plain = form.entry_kind() == EntryKind::Directory && !self.is_delta(&path)?;
         if is_plain { check_no_table(self.root.area(), &path) } else { Ok(()) }
     }
 
@@ -55,8 +55,7 @@ impl Catalog {
     /// The files in the directory at `path` that are not its dataset's own.
     pub(super) fn others(&self, path: &Path) -> Result<Vec<PathBuf>> {
         // Of a link only the link goes.
-        let is_link = self.root.area().dir().symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-        if is_link { Ok(Vec::new()) } else { list_others(self.root.area(), path) }
+        if self.root.area().is_link(path)? { Ok(Vec::new()) } else { list_others(self.root.area(), path) }
     }
 
     /// Removes the dataset in one of its forms, in one step. `others`, which are not its own, stay where they are.

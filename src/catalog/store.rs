@@ -99,13 +99,13 @@ pub(super) struct Located<'a> {
 
 impl Located<'_> {
     /// Device and inode of the dataset's directory, if it is one.
-    fn directory(&self) -> Option<(u64, u64)> {
-        use cap_std::fs::MetadataExt;
+    fn directory(&self) -> Result<Option<(u64, u64)>> {
+        use cap_std::fs::{Metadata, MetadataExt};
         if self.kind == Kind::File {
-            return None;
+            return Ok(None);
         }
-        let metadata = self.area.dir().metadata(&self.path).ok()?;
-        metadata.is_dir().then(|| (metadata.dev(), metadata.ino()))
+        let found = self.area.look(&self.path)?.filter(Metadata::is_dir);
+        Ok(found.map(|found| (found.dev(), found.ino())))
     }
 
     /// Fails if the directory is another one than `before`: its parts were listed in one and opened in
@@ -115,8 +115,8 @@ impl Located<'_> {
             return Ok(());
         }
         // One that became a table has files that are not, or not any more, the dataset's.
-        let is_table = self.area.dir().is_dir(self.path.join(DELTA_LOG));
-        if self.directory() == before && !is_table {
+        let is_table = self.area.is_dir(&self.path.join(DELTA_LOG))?;
+        if self.directory()? == before && !is_table {
             return Ok(());
         }
         Err(Error::not_found(format!("dataset {dataset} is being replaced; try again")))
@@ -153,8 +153,8 @@ impl Catalog {
     }
 
     /// Whether there is such a schema.
-    pub fn has_schema(&self, schema: &SchemaName) -> bool {
-        schema.is_default() || self.root.area().dir().is_dir(schema_dir(schema))
+    pub fn has_schema(&self, schema: &SchemaName) -> Result<bool> {
+        Ok(schema.is_default() || self.root.area().is_dir(&schema_dir(schema))?)
     }
 
     /// The datasets of a schema by name, whether or not they can be read; without folders that are tables of other
@@ -165,7 +165,7 @@ impl Catalog {
         for entry in list_entries(self.root.area(), &schema_dir(schema))? {
             if let Some((name, form)) = dataset_of(&entry) {
                 let path = || schema_dir(schema).join(&entry.name);
-                if entry.kind == EntryKind::Directory && self.folder(&path()) != Folder::Dataset {
+                if entry.kind == EntryKind::Directory && self.folder(&path())? != Folder::Dataset {
                     continue;
                 }
                 let visible = found.entry(name).or_insert(form);
@@ -198,7 +198,7 @@ impl Catalog {
                 let log = self.delta.open(&located.path)?;
                 return self.delta_snapshot(dataset, &log, &log.latest()?);
             }
-            let before = located.directory();
+            let before = located.directory()?;
             let (paths, partitions) = self.files(&located)?;
             let opened = parallel_map(&paths, |path| {
                 let file = located.area.hold(path)?;
@@ -245,14 +245,17 @@ impl Catalog {
 
     /// Fails where `dataset` is a folder that is a table of another format, or holds one.
     pub fn check_format(&self, dataset: &DatasetRef) -> Result<()> {
-        let Ok(located) = self.locate(dataset) else { return Ok(()) };
-        let is_plain = located.kind != Kind::Delta && located.area.dir().is_dir(&located.path);
+        let located = match self.locate(dataset) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            located => located?,
+        };
+        let is_plain = located.kind != Kind::Delta && located.area.is_dir(&located.path)?;
         if is_plain { check_no_table(located.area, &located.path) } else { Ok(()) }
     }
 
     /// Whether a dataset of this name is there, readable or not.
-    pub fn exists(&self, dataset: &DatasetRef) -> bool {
-        !self.forms(dataset).is_empty()
+    pub fn exists(&self, dataset: &DatasetRef) -> Result<bool> {
+        Ok(!self.forms(dataset)?.is_empty())
     }
 
     /// The dataset whose name is `dataset`'s without regard to case, if there is exactly one.
@@ -286,27 +289,33 @@ impl Catalog {
     }
 
     /// The forms in which `dataset` lies in the root, the visible one first.
-    pub(super) fn forms(&self, dataset: &DatasetRef) -> Vec<Form> {
-        let dir = self.root.area().dir();
+    pub(super) fn forms(&self, dataset: &DatasetRef) -> Result<Vec<Form>> {
         let is_there = |form: &Form| {
             let path = form.path(dataset);
-            dir.metadata(&path).is_ok_and(|metadata| match form.entry_kind() {
-                EntryKind::File => metadata.is_file(),
-                EntryKind::Directory => metadata.is_dir() && self.folder(&path) != Folder::Other,
+            let Some(found) = self.root.area().look(&path)? else { return Ok(false) };
+            Ok::<_, Error>(match form.entry_kind() {
+                EntryKind::File => found.is_file(),
+                EntryKind::Directory => found.is_dir() && self.folder(&path)? != Folder::Other,
             })
         };
-        Form::ALL.into_iter().filter(|form| can_be(dataset, *form) && is_there(form)).collect()
+        let mut forms = Vec::new();
+        for form in Form::ALL {
+            if can_be(dataset, form) && is_there(&form)? {
+                forms.push(form);
+            }
+        }
+        Ok(forms)
     }
 
     /// Whether the directory at `path` is a Delta table.
-    pub(super) fn is_delta(&self, path: &Path) -> bool {
-        self.root.area().dir().is_dir(path.join(DELTA_LOG))
+    pub(super) fn is_delta(&self, path: &Path) -> Result<bool> {
+        self.root.area().is_dir(&path.join(DELTA_LOG))
     }
 
     /// What a directory is: a dataset, if it has Parquet, or is a Delta table. One of another format has its name, but
     /// is not served. Any other is none of our business, and must not be replaced or dropped.
-    fn folder(&self, path: &Path) -> Folder {
-        if self.is_delta(path) { Folder::Dataset } else { look_at_folder(self.root.area(), path) }
+    fn folder(&self, path: &Path) -> Result<Folder> {
+        if self.is_delta(path)? { Ok(Folder::Dataset) } else { look_at_folder(self.root.area(), path) }
     }
 
     /// The lock that writers of `dataset` hold while they publish.
@@ -324,7 +333,7 @@ impl Catalog {
     }
 
     pub(super) fn check_schema(&self, schema: &SchemaName) -> Result<()> {
-        if self.has_schema(schema) {
+        if self.has_schema(schema)? {
             return Ok(());
         }
         let name = schema.as_str();
@@ -332,10 +341,10 @@ impl Catalog {
     }
 
     fn locate(&self, dataset: &DatasetRef) -> Result<Located<'_>> {
-        if !self.has_schema(&dataset.schema) {
+        if !self.has_schema(&dataset.schema)? {
             return Err(self.no_such_dataset(dataset));
         }
-        let Some(form) = self.forms(dataset).first().copied() else {
+        let Some(form) = self.forms(dataset)?.first().copied() else {
             return Err(self.no_such_dataset(dataset));
         };
         self.locate_form(dataset, form)
@@ -347,7 +356,9 @@ impl Catalog {
         let plain = |kind, path| Located { kind, area, path, file_schema: None, partition_fields: None };
         match form {
             Form::File => Ok(plain(Kind::File, path)),
-            Form::Directory | Form::SuffixedDirectory if self.is_delta(&path) => Ok(plain(Kind::Delta, path)),
+            Form::Directory | Form::SuffixedDirectory if self.is_delta(&path)? => {
+                Ok(plain(Kind::Delta, path))
+            }
             Form::Directory | Form::SuffixedDirectory => Ok(plain(Kind::Directory, path)),
             Form::Registration => self.locate_registered(&path),
         }
@@ -355,16 +366,14 @@ impl Catalog {
 
     fn locate_registered(&self, path: &Path) -> Result<Located<'_>> {
         let mut text = String::new();
-        let file = self.root.area().dir().open(path);
-        file.and_then(|file| file.take(MAX_REGISTRATION_BYTES).read_to_string(&mut text)).map_err(
-            |error| {
-                Error::data_loss(format!("cannot read the registration {}", path.display()))
-                    .with_source(error)
-            },
-        )?;
+        let damaged = || Error::data_loss(format!("cannot read the registration {}", path.display()));
+        let file = self.root.area().open_if_there(path)?.ok_or_else(damaged)?;
+        file.take(MAX_REGISTRATION_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| damaged().with_source(error))?;
         let registration = Registration::parse(&text)?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;
-        if area.dir().is_dir(inner.join(DELTA_LOG)) {
+        if area.is_dir(&inner.join(DELTA_LOG))? {
             return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));
         }
         Ok(Located {
@@ -379,10 +388,10 @@ impl Catalog {
     /// What a registration of `path` would point at.
     pub(super) fn locate_unregistered(&self, path: &str) -> Result<Located<'_>> {
         let (area, inner) = self.allowed.resolve(self.root.area(), path)?;
-        if area.dir().metadata(&inner).is_err() {
+        if !area.exists(&inner)? {
             return Err(Error::not_found(format!("there is no file or directory {path}")));
         }
-        if area.dir().is_dir(inner.join(DELTA_LOG)) {
+        if area.is_dir(&inner.join(DELTA_LOG))? {
             return Err(Error::unimplemented(format!(
                 "{path} is a Delta table; only Parquet can be registered"
             )));
@@ -397,7 +406,7 @@ impl Catalog {
             let log = self.delta.open(&located.path)?;
             return self.describe_delta(dataset, &log, &log.latest()?);
         }
-        let before = located.directory();
+        let before = located.directory()?;
         let (paths, partitions) = self.files(located)?;
         let footers = parallel_map(&paths, |path| self.footers.at(located.area, path, None));
         let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
@@ -419,7 +428,7 @@ impl Catalog {
         let is_directory = match located.kind {
             Kind::File => false,
             Kind::Directory | Kind::Delta => true,
-            Kind::Registered(_) => located.area.dir().is_dir(&located.path),
+            Kind::Registered(_) => located.area.is_dir(&located.path)?,
         };
         let parts = if is_directory {
             let found = list_parts(located.area, &located.path, self.options.max_parts)?;

@@ -26,21 +26,23 @@ impl Catalog {
     pub fn views(&self, schema: &SchemaName) -> Result<Vec<DatasetName>> {
         self.check_schema(schema)?;
         let entries = list_entries(self.root.area(), &schema_dir(schema))?;
-        let visible =
-            |name: &DatasetName| !self.exists(&DatasetRef { schema: schema.clone(), name: name.clone() });
-        Ok(entries.iter().filter_map(view_of).filter(visible).collect())
+        let mut visible = Vec::new();
+        for name in entries.iter().filter_map(view_of) {
+            if !self.exists(&DatasetRef { schema: schema.clone(), name: name.clone() })? {
+                visible.push(name);
+            }
+        }
+        Ok(visible)
     }
 
     /// The view of this name, if there is one and no dataset hides it.
     pub fn view(&self, view: &DatasetRef) -> Result<Option<View>> {
         let path = view_path(view);
         let damaged = || Error::data_loss(format!("the view {} is damaged", path.display()));
-        let file = match self.root.area().dir().open(&path) {
-            Ok(file) if !self.exists(view) => file,
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(damaged().with_source(error)),
-        };
+        let Some(file) = self.root.area().open_if_there(&path)? else { return Ok(None) };
+        if self.exists(view)? {
+            return Ok(None);
+        }
         let mut text = String::new();
         file.take(MAX_VIEW_BYTES).read_to_string(&mut text).map_err(|error| damaged().with_source(error))?;
         let message: proto::View =
@@ -53,7 +55,7 @@ impl Catalog {
         if let Some(found) = self.view(view)? {
             return Ok(Some(found));
         }
-        if !self.has_schema(&view.schema) || self.exists(view) {
+        if !self.has_schema(&view.schema)? || self.exists(view)? {
             return Ok(None);
         }
         let wanted = view.name.as_str().to_lowercase();
@@ -73,7 +75,7 @@ impl Catalog {
         let text = serde_json::to_vec_pretty(&message)
             .map_err(|error| Error::internal(format!("writing a view: {error}")))?;
         let _lock = self.lock(name);
-        if self.exists(name) {
+        if self.exists(name)? {
             let text = format!("{name} is a dataset, which a view cannot replace; drop it first");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
@@ -100,7 +102,7 @@ impl Catalog {
 
     /// Fails if there is a view of this name: a dataset would hide it.
     pub(super) fn check_no_view(&self, dataset: &DatasetRef) -> Result<()> {
-        if self.root.area().dir().is_file(view_path(dataset)) && !self.exists(dataset) {
+        if self.root.area().is_file(&view_path(dataset))? && !self.exists(dataset)? {
             return Err(Error::precondition(format!(
                 "{dataset} is a view; drop it first (DROP VIEW), or use another name"
             )));

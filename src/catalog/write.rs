@@ -163,11 +163,13 @@ impl FileUpload {
         let _lock = catalog.lock(&self.dataset);
         let forms = catalog.check_put(&self.dataset, &self.options)?;
         let hidden = catalog.replaceable(&self.dataset, &forms)?;
-        if hidden.iter().any(|form| catalog.is_delta(&form.path(&self.dataset))) {
-            return Err(Error::precondition(format!(
-                "dataset {} became a Delta table during the upload; nothing was stored, try again",
-                self.dataset
-            )));
+        for form in &hidden {
+            if catalog.is_delta(&form.path(&self.dataset))? {
+                return Err(Error::precondition(format!(
+                    "dataset {} became a Delta table during the upload; nothing was stored, try again",
+                    self.dataset
+                )));
+            }
         }
         let path = Form::File.path(&self.dataset);
         let target = match self.options.mode {
@@ -272,18 +274,18 @@ impl Catalog {
 
     /// Fails where an upload may not go through; gives the forms that the dataset has.
     pub(super) fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
-        let forms = self.forms(dataset);
+        let forms = self.forms(dataset)?;
         if !forms.is_empty() && options.mode == PutMode::Create {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;
-        if forms.is_empty() && self.is_version(dataset) {
+        if forms.is_empty() && self.is_version(dataset)? {
             return Err(Error::invalid(format!(
                 "{dataset} is how an earlier version of a dataset is named; it would be hidden"
             )));
         }
         let path = Form::File.path(dataset);
-        if self.root.area().dir().is_dir(&path) && !forms.contains(&Form::SuffixedDirectory) {
+        if self.root.area().is_dir(&path)? && !forms.contains(&Form::SuffixedDirectory) {
             let path = path.display();
             return Err(Error::precondition(format!(
                 "{path} is a directory without Parquet files, which an upload does not replace"
@@ -296,10 +298,12 @@ impl Catalog {
     }
 
     /// Whether a name like `events@3` means a version of a dataset that is there.
-    fn is_version(&self, dataset: &DatasetRef) -> bool {
-        let Some((name, at)) = dataset.name.as_str().rsplit_once('@') else { return false };
-        let base = DatasetRef::parse(dataset.schema.as_str(), name);
-        AtVersion::parse(at).is_some() && base.is_ok_and(|base| self.exists(&base))
+    fn is_version(&self, dataset: &DatasetRef) -> Result<bool> {
+        let Some((name, at)) = dataset.name.as_str().rsplit_once('@') else { return Ok(false) };
+        match (DatasetRef::parse(dataset.schema.as_str(), name), AtVersion::parse(at)) {
+            (Ok(base), Some(_)) => self.exists(&base),
+            _ => Ok(false),
+        }
     }
 
     fn check_version(&self, dataset: &DatasetRef, wanted: &str) -> Result<()> {
@@ -323,7 +327,7 @@ impl Catalog {
         self.root.check_writable()?;
         self.check_schema(&dataset.schema)?;
         let _lock = self.lock(dataset);
-        let forms = self.own_forms(dataset, &self.forms(dataset))?;
+        let forms = self.own_forms(dataset, &self.forms(dataset)?)?;
         if forms.is_empty() {
             return Err(self.no_such_dataset(dataset));
         }
@@ -349,7 +353,7 @@ impl Catalog {
         self.check_schema(&dataset.schema)?;
         self.check_schema(&to.schema)?;
         let _locks = self.lock_both(dataset, to);
-        let form = match self.forms(dataset).as_slice() {
+        let form = match self.forms(dataset)?.as_slice() {
             [] => return Err(self.no_such_dataset(dataset)),
             [form] => *form,
             forms => {
@@ -362,7 +366,7 @@ impl Catalog {
             }
         };
         self.check_form(dataset, form)?;
-        if self.exists(to) {
+        if self.exists(to)? {
             return Err(already_exists(to));
         }
         self.check_no_view(to)?;
@@ -389,8 +393,8 @@ impl Catalog {
             .map_err(|error| Error::internal(format!("writing a registration: {error}")))?;
 
         let _lock = self.lock(dataset);
-        let may_replace = replace && self.forms(dataset) == [Form::Registration];
-        if self.exists(dataset) && !may_replace {
+        let may_replace = replace && self.forms(dataset)? == [Form::Registration];
+        if self.exists(dataset)? && !may_replace {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;

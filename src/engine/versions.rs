@@ -80,7 +80,7 @@ impl Versions {
         let name = text(argument)?;
         let plain = DatasetRef::parse(&self.schema, &name);
         match (plain, DatasetRef::split_dotted(&name)) {
-            (Ok(plain), Some(_)) if self.catalog.exists(&plain) => Ok(plain),
+            (Ok(plain), Some(_)) if self.catalog.exists(&plain)? => Ok(plain),
             (_, Some(dotted)) => Ok(dotted),
             (plain, None) => plain,
         }

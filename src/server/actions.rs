@@ -311,7 +311,7 @@ fn describe(catalog: &Catalog, dataset: &DatasetRef) -> Result<proto::DescribeDa
             let commits = catalog.history(dataset, COMMITS)?.into_iter().map(commit).collect();
             Ok(proto::DescribeDatasetResponse { commits, ..description(&found, &stats, name, schema, table) })
         }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound) && !catalog.exists(dataset) => Err(error),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound) && !catalog.exists(dataset)? => Err(error),
         Err(error) => {
             catalog.check_format(dataset)?;
             let kind = catalog.kind(dataset).map_or(proto::DatasetKind::Unspecified, |kind| kind_of(&kind));

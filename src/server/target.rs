@@ -179,7 +179,11 @@ async fn version_of(named: &DatasetRef, catalog: &Arc<Catalog>) -> Result<Option
         return Ok(None);
     };
     let (catalog, named) = (Arc::clone(catalog), named.clone());
-    blocking(move || Ok((!catalog.exists(&named) && catalog.exists(&dataset)).then_some((dataset, at)))).await
+    blocking(move || {
+        let is_version = !catalog.exists(&named)? && catalog.exists(&dataset)?;
+        Ok(is_version.then_some((dataset, at)))
+    })
+    .await
 }
 
 /// The query of all rows of a view, if there is one of this name: what a client gets that asks for it as
@@ -287,7 +291,15 @@ pub(super) async fn existing(text: &str, catalog: &Arc<Catalog>) -> Result<Optio
         return Ok(None);
     }
     let catalog = Arc::clone(catalog);
-    blocking(move || Ok(candidates.into_iter().find(|dataset| catalog.exists(dataset)))).await
+    blocking(move || {
+        for dataset in candidates {
+            if catalog.exists(&dataset)? {
+                return Ok(Some(dataset));
+            }
+        }
+        Ok(None)
+    })
+    .await
 }
 
 /// The datasets that `text` can mean.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt};
+use cap_std::fs::{Dir, File, Metadata, MetadataExt};
 use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 
 use super::file::{FileStat, HeldFile};
@@ -47,6 +47,42 @@ impl Area {
         &self.dir
     }
 
+    /// What the file system says of what lies at `path`, links followed; `None` if nothing does. A link that leads out of
+    /// the area, nowhere or to itself has nothing at its end.
+    ///
+    /// All questions whether something is there come by here: a look that fails for another reason, such as a lack of
+    /// file descriptors or a disk that cannot be read, says nothing of what is there.
+    pub fn look(&self, path: &Path) -> Result<Option<Metadata>> {
+        if_there(self.dir.metadata(path)).map_err(|error| io_error("look at", path, error))
+    }
+
+    /// Whether a file or directory lies at `path`.
+    pub fn exists(&self, path: &Path) -> Result<bool> {
+        self.look(path).map(|found| found.is_some())
+    }
+
+    /// Whether a directory lies at `path`.
+    pub fn is_dir(&self, path: &Path) -> Result<bool> {
+        self.look(path).map(|found| found.is_some_and(|found| found.is_dir()))
+    }
+
+    /// Whether a regular file lies at `path`.
+    pub fn is_file(&self, path: &Path) -> Result<bool> {
+        self.look(path).map(|found| found.is_some_and(|found| found.is_file()))
+    }
+
+    /// Whether what lies at `path` is a link.
+    pub fn is_link(&self, path: &Path) -> Result<bool> {
+        let found = if_there(self.dir.symlink_metadata(path));
+        let found = found.map_err(|error| io_error("look at", path, error))?;
+        Ok(found.is_some_and(|found| found.is_symlink()))
+    }
+
+    /// Opens the file at `path` for reading, if it is there.
+    pub fn open_if_there(&self, path: &Path) -> Result<Option<File>> {
+        if_there(self.dir.open(path)).map_err(|error| io_error("open", path, error))
+    }
+
     /// Opens the regular file at `path` for reading and holds it.
     pub fn hold(&self, path: &Path) -> Result<HeldFile> {
         HeldFile::open_in(&self.dir, path)
@@ -77,6 +113,23 @@ impl Area {
         (FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile)
             .then(|| FileStat::of_statx(&found))
     }
+}
+
+/// What was found, or nothing where the error says that there is nothing.
+pub(super) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if means_nothing_there(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn means_nothing_there(error: &io::Error) -> bool {
+    // What cap-std answers where a link would lead out of the area is no error of the system's.
+    let leads_outside = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
+    let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let is_nothing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    is_nothing || is_loop || leads_outside
 }
 
 /// The error of a failed operation on a file of the store. `path` is relative to its area.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
-use super::area::{Area, io_error};
+use super::area::{Area, if_there, io_error};
 use super::table_format::TableFormat;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -64,7 +64,7 @@ pub struct Parts {
 /// and Spark do. Fails for a folder that is a table of another format, or holds one: its files are no rows by
 /// themselves.
 pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Parts> {
-    let mut walk = Walk { limit, root: path, found: Parts::default() };
+    let mut walk = Walk { limit, only_first: false, root: path, found: Parts::default() };
     walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
     Ok(walk.found)
 }
@@ -81,14 +81,19 @@ pub enum Folder {
 }
 
 /// What the directory at `path` is, as far as its first Parquet file tells.
-pub fn look_at_folder(area: &Area, path: &Path) -> Folder {
-    // The walk fails as soon as it finds one more file than it may.
-    match list_parts(area, path, 0) {
-        Ok(none) if none.parts.is_empty() => Folder::Other,
-        Err(error) if matches!(error.kind(), ErrorKind::Unimplemented | ErrorKind::FailedPrecondition) => {
-            Folder::Table
-        }
-        _ => Folder::Dataset,
+///
+/// Fails where it cannot be looked at: that says nothing of what it is.
+pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
+    let mut walk = Walk { limit: usize::MAX, only_first: true, root: path, found: Parts::default() };
+    let walked = open_dir(area, path).and_then(|dir| walk.descend(&dir, path, &mut Vec::new()));
+    match walked.map_err(|error| (error.kind(), error)) {
+        Ok(()) if walk.found.parts.is_empty() => Ok(Folder::Other),
+        // It is too deep, which is to be said to who reads it.
+        Ok(()) | Err((ErrorKind::InvalidArgument, _)) => Ok(Folder::Dataset),
+        Err((ErrorKind::Unimplemented | ErrorKind::FailedPrecondition, _)) => Ok(Folder::Table),
+        // It went away meanwhile.
+        Err((ErrorKind::NotFound, _)) => Ok(Folder::Other),
+        Err((_, error)) => Err(error),
     }
 }
 
@@ -99,6 +104,8 @@ pub fn check_no_table(area: &Area, path: &Path) -> Result<()> {
 
 struct Walk<'a> {
     limit: usize,
+    /// Whether the walk ends at the first file.
+    only_first: bool,
     root: &'a Path,
     found: Parts,
 }
@@ -110,7 +117,7 @@ impl Walk<'_> {
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
         let entries = read_entries(dir, path)?;
-        match TableFormat::of(dir, &entries) {
+        match TableFormat::of(dir, &entries, path)? {
             None => {}
             Some(TableFormat::SparkSink) if folders.is_empty() => self.found.is_sink = true,
             // It became one since somebody looked.
@@ -118,6 +125,9 @@ impl Walk<'_> {
             Some(format) => return Err(format.refuse(self.root, path)),
         }
         for entry in entries {
+            if self.only_first && !self.found.parts.is_empty() {
+                break;
+            }
             if entry.name.starts_with(['_', '.']) {
                 continue;
             }
@@ -159,9 +169,10 @@ pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
         let entry = entry.map_err(fail)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // A file may vanish between the listing and this look: then it is not there.
-        let Ok(mut kind) = entry.file_type() else { continue };
+        let look = |error| io_error("look at", &path.join(&name), error);
+        let Some(mut kind) = if_there(entry.file_type()).map_err(look)? else { continue };
         if kind.is_symlink() {
-            let Ok(metadata) = dir.metadata(&name) else { continue };
+            let Some(metadata) = if_there(dir.metadata(&name)).map_err(look)? else { continue };
             kind = metadata.file_type();
         }
         let kind = match kind {

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 64;
 /// table of another format.
 pub fn list_others(area: &Area, path: &Path) -> Result<Vec<PathBuf>> {
     let dir = open_dir(area, path)?;
-    let format = TableFormat::of(&dir, &read_entries(&dir, path)?);
+    let format = TableFormat::of(&dir, &read_entries(&dir, path)?, path)?;
     match format {
         None | Some(TableFormat::Delta | TableFormat::SparkSink) => {}
         Some(format) => return Err(format.refuse(path, path)),
@@ -63,7 +63,7 @@ impl Others {
             let inner = entry.open_dir().map_err(|error| io_error("open", &below, error))?;
             let is_own = is_own
                 && self.is_own_folder(&name)
-                && TableFormat::of(&inner, &read_entries(&inner, &below)?).is_none();
+                && TableFormat::of(&inner, &read_entries(&inner, &below)?, &below)?.is_none();
             self.descend(&inner, &below, depth + 1, is_own)?;
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use cap_std::fs::Dir;
 
+use super::area::{if_there, io_error};
 use super::delta::DELTA_LOG;
 use super::listing::{Entry, EntryKind};
 use crate::error::{Error, Result};
@@ -38,34 +39,39 @@ pub enum TableFormat {
 }
 
 impl TableFormat {
-    /// The format of the table that the directory `dir` is, if it is one; `entries` are all that lies in it.
-    pub(super) fn of(dir: &Dir, entries: &[Entry]) -> Option<Self> {
+    /// The format of the table that the directory `dir` is, if it is one; `entries` are all that lies in it, and
+    /// `path` is where it lies, for errors.
+    ///
+    /// Fails if the directory cannot be looked into.
+    pub(super) fn of(dir: &Dir, entries: &[Entry], path: &Path) -> Result<Option<Self>> {
         let (mut paimon, mut lance) = (0, 0);
         for Entry { name, kind } in entries {
             match (kind, name.as_str()) {
-                (EntryKind::Directory, DELTA_LOG) => return Some(Self::Delta),
-                (EntryKind::Directory, SINK_LOG) => return Some(Self::SparkSink),
-                (EntryKind::Directory, ICEBERG_METADATA) if is_iceberg(dir) => return Some(Self::Iceberg),
+                (EntryKind::Directory, DELTA_LOG) => return Ok(Some(Self::Delta)),
+                (EntryKind::Directory, SINK_LOG) => return Ok(Some(Self::SparkSink)),
+                (EntryKind::Directory, ICEBERG_METADATA) if is_iceberg(dir, path)? => {
+                    return Ok(Some(Self::Iceberg));
+                }
                 (EntryKind::Directory, "snapshot" | "schema" | "manifest") => paimon += 1,
                 (EntryKind::Directory, "_versions" | "_transactions") => lance += 1,
                 (EntryKind::File, name)
                     if Path::new(name).extension().is_some_and(|ending| ending == "lance") =>
                 {
-                    return Some(Self::Lance);
+                    return Ok(Some(Self::Lance));
                 }
-                (EntryKind::File, name) if is_ducklake(name) => return Some(Self::DuckLake),
+                (EntryKind::File, name) if is_ducklake(name) => return Ok(Some(Self::DuckLake)),
                 // The table's own directory, or one of its partitions.
                 (_, name) if name == ".hoodie" || name.starts_with(".hoodie_partition_metadata") => {
-                    return Some(Self::Hudi);
+                    return Ok(Some(Self::Hudi));
                 }
                 _ => {}
             }
         }
-        match (paimon, lance) {
+        Ok(match (paimon, lance) {
             (3, _) => Some(Self::Paimon),
             (_, 2) => Some(Self::Lance),
             _ => None,
-        }
+        })
     }
 
     /// The error for the folder `asked`, which is a table of this format, or holds it at `table`.
@@ -135,18 +141,25 @@ fn is_ducklake(name: &str) -> bool {
 }
 
 /// Whether the directory below has the metadata of an Iceberg table.
-fn is_iceberg(dir: &Dir) -> bool {
-    let Ok(entries) = dir.read_dir(ICEBERG_METADATA) else { return false };
-    entries.filter_map(std::io::Result::ok).any(|entry| {
-        let name = entry.file_name();
+fn is_iceberg(dir: &Dir, path: &Path) -> Result<bool> {
+    let fail = |error| io_error("list", &path.join(ICEBERG_METADATA), error);
+    let Some(entries) = if_there(dir.read_dir(ICEBERG_METADATA)).map_err(fail)? else { return Ok(false) };
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
         let name = name.to_str().unwrap_or_default();
-        name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz") || name == "version-hint.text"
-    })
+        if name.ends_with(".metadata.json")
+            || name.ends_with(".metadata.json.gz")
+            || name == "version-hint.text"
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Fails where the directory at `path`, which is to be served as a root, is a table itself.
 pub(super) fn check_root(dir: &Dir, entries: &[Entry], path: &Path) -> Result<()> {
-    match TableFormat::of(dir, entries) {
+    match TableFormat::of(dir, entries, path)? {
         // Such are told by single files, which can lie among datasets.
         None | Some(TableFormat::DuckLake | TableFormat::Lance) => Ok(()),
         Some(format) => Err(Error::precondition(format!(

@@ -54,7 +54,7 @@ async fn fetch(client: &mut Sql, info: FlightInfo) -> Result<RecordBatch, Flight
     Ok(arrow::compute::concat_batches(&shown, &batches)?)
 }
 
-async fn query(client: &mut Sql, text: &str) -> Result<RecordBatch, FlightError> {
+pub(crate) async fn query(client: &mut Sql, text: &str) -> Result<RecordBatch, FlightError> {
     let info = client.execute(text.to_owned(), None).await?;
     fetch(client, info).await
 }
@@ -68,7 +68,7 @@ fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
     column.iter().map(|text| text.unwrap_or("NULL").to_owned()).collect()
 }
 
-fn number(batch: &RecordBatch) -> i64 {
+pub(crate) fn number(batch: &RecordBatch) -> i64 {
     batch.column(0).as_primitive::<Int64Type>().value(0)
 }
 

@@ -91,7 +91,7 @@ impl Catalog {
     /// Makes the plain dataset a Delta table, without copying its data where its types allow that: at every
     /// moment it is served as either the one or the other. The caller holds the dataset's lock.
     pub(in super::super) fn promote(self: &Arc<Self>, dataset: &DatasetRef) -> Result<Arc<DeltaLog>> {
-        let [form] = self.forms(dataset)[..] else {
+        let [form] = self.forms(dataset)?[..] else {
             return Err(Error::precondition(format!(
                 "dataset {dataset} lies in the root in several forms; remove all but one first"
             )));
@@ -107,7 +107,7 @@ impl Catalog {
             }
             Kind::File | Kind::Directory => {}
         }
-        if self.root.area().dir().is_dir(form.path(dataset).join(SINK_LOG)) {
+        if self.root.area().is_dir(&form.path(dataset).join(SINK_LOG))? {
             return Err(Error::precondition(format!(
                 "dataset {dataset} is the output of a streaming query of Spark's, and is only read; copy it with CREATE \
                  TABLE … AS SELECT"

@@ -49,7 +49,7 @@ impl DeltaUpload {
         }
         let now = match &base {
             Some(version) => Some(Columns::of_delta(version)),
-            None if catalog.exists(&dataset) => Some(Columns::of_plain(&catalog.describe(&dataset)?)),
+            None if catalog.exists(&dataset)? => Some(Columns::of_plain(&catalog.describe(&dataset)?)),
             None => None,
         };
         let after = match (&now, options.mode) {
@@ -105,7 +105,7 @@ impl DeltaUpload {
         catalog.check_put(&dataset, &options)?;
         let log = match log {
             Some(log) => log,
-            None if catalog.exists(&dataset) => catalog.promote(&dataset)?,
+            None if catalog.exists(&dataset)? => catalog.promote(&dataset)?,
             None if options.transaction.is_none() => {
                 let log = catalog.create_delta(&dataset, &logical, &partitions, files, None)?;
                 return Ok(receipt(&log.latest()?, rows, bytes));
@@ -231,7 +231,7 @@ impl Catalog {
         for _ in 0..LOOKS {
             match self.delta_log(dataset) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    if !self.exists(dataset) {
+                    if !self.exists(dataset)? {
                         return Ok(None);
                     }
                 }

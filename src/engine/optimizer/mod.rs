@@ -61,8 +61,11 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
 /// The rules that make a plan mean what its statement does: those that DataFusion's coercion of types is to see the work of,
 /// DataFusion's, and those that want to see the types.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(DropKeyMarkers), Arc::new(translated_patterns::TranslatePatterns), Arc::new(uuids::Uuids)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(DropKeyMarkers),
+        Arc::new(translated_patterns::TranslatePatterns),
+        Arc::new(uuids::Uuids),
+    ];
     rules.extend(Analyzer::new().rules);
     let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     let typed: [Arc<dyn AnalyzerRule + Send + Sync>; 3] = [

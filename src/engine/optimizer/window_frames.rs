@@ -56,9 +56,8 @@ fn over_groups(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if has_distance(&data_type) {
         return Ok(Transformed::no(expr));
     }
-    let is_free = |bound: &WindowFrameBound| {
-        bound.is_unbounded() || matches!(bound, WindowFrameBound::CurrentRow)
-    };
+    let is_free =
+        |bound: &WindowFrameBound| bound.is_unbounded() || matches!(bound, WindowFrameBound::CurrentRow);
     if !is_free(&window_frame.start_bound) || !is_free(&window_frame.end_bound) {
         return plan_err!(
             "RANGE with a distance needs an order of numbers or times, not of {data_type}; use ROWS or GROUPS"

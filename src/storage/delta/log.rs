@@ -165,7 +165,7 @@ impl DeltaLog {
         let mut known = self.known();
         if let Some(known) = known.as_ref()
             && known.listed.elapsed() < BELIEVED
-            && !self.area.dir().exists(commit_path(known.version.number() + 1))
+            && !self.area.exists(&commit_path(known.version.number() + 1))?
         {
             return Ok(known.version.clone());
         }

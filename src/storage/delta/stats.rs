@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_file_has_the_bounds_of_all_its_columns_or_of_none() {
         let one = |values: Vec<Option<f64>>| {
-            let count = values.len() as i64;
+            let count = i64::try_from(values.len()).unwrap();
             let ids = Int64Array::from((0..count).collect::<Vec<_>>());
             parsed(vec![("id", Arc::new(ids)), ("x", Arc::new(Float64Array::from(values)))])
         };

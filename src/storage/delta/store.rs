@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cap_std::fs::{Dir, DirEntry};
+use cap_std::fs::{Dir, DirEntry, Metadata};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -37,7 +37,7 @@ use tokio::runtime::Handle;
 
 use super::log::DELTA_LOG;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::area::io_error;
+use crate::storage::area::{if_there, io_error};
 use crate::storage::{FileStat, HeldFile, Root, Target, blocking};
 
 /// What is read in one go where nobody says how much is wanted.
@@ -444,11 +444,7 @@ fn location_of(folder: &Path, entry: &DirEntry) -> Option<Path> {
 fn stat_entry(dir: &Dir, entry: &DirEntry) -> std::io::Result<Option<FileStat>> {
     let linked = entry.file_type()?.is_symlink();
     let metadata = if linked { dir.metadata(entry.file_name()) } else { entry.metadata() };
-    match metadata {
-        Ok(metadata) => Ok(metadata.is_file().then(|| FileStat::of_cap(&metadata))),
-        Err(error) if linked || error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(if_there(metadata)?.filter(Metadata::is_file).map(|metadata| FileStat::of_cap(&metadata)))
 }
 
 fn object_meta(location: Path, stat: &FileStat) -> ObjectMeta {

@@ -18,6 +18,7 @@ use deltalake_core::operations::vacuum::VacuumMode;
 use super::error::delta_error;
 use super::log::{DELTA_LOG, DeltaLog, log_store};
 use crate::error::{Error, Result};
+use crate::storage::area::{if_there, io_error};
 use crate::storage::listing::{open_dir, read_entries};
 use crate::storage::table_format::TableFormat;
 
@@ -112,8 +113,9 @@ impl DeltaLog {
                 if !known.insert(folder) {
                     continue;
                 }
-                let Ok(dir) = self.area().dir().open_dir(folder) else { continue };
-                if let Some(format) = TableFormat::of(&dir, &read_entries(&dir, folder)?) {
+                let opened = if_there(self.area().dir().open_dir(folder));
+                let Some(dir) = opened.map_err(|error| io_error("open", folder, error))? else { continue };
+                if let Some(format) = TableFormat::of(&dir, &read_entries(&dir, folder)?, folder)? {
                     return Err(Error::precondition(format!(
                         "the log of this table names files that lie in {format}, {}, and nothing was removed",
                         folder.display()
