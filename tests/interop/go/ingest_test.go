@@ -90,7 +90,6 @@ func TestIngestElsewhere(t *testing.T) {
 	catalog, there, nowhere := "airstrip", "ingest_there", "other"
 	options := &flightsql.ExecuteIngestOpts{
 		TableDefinitionOptions: create, Table: "Odd Name", Catalog: &catalog, Schema: &there,
-		Options: map[string]string{"an.option": "that nobody knows"},
 	}
 	rows, err := ingest(t, client, options, `[{"n": 5}]`)
 	must(t, err)
@@ -99,6 +98,10 @@ func TestIngestElsewhere(t *testing.T) {
 	options.Catalog = &nowhere
 	_, err = ingest(t, client, options, `[{"n": 5}]`)
 	fails(t, err, codes.NotFound, "other")
+	options.Catalog = &catalog
+	options.Options = map[string]string{"an.option": "that nobody knows"}
+	_, err = ingest(t, client, options, `[{"n": 5}]`)
+	fails(t, err, codes.InvalidArgument, "an.option")
 }
 
 // A stream that ends without a batch. arrow-go sends no message at all then, not even the command.

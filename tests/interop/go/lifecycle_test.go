@@ -47,7 +47,7 @@ func TestCancelBeforeDoGet(t *testing.T) {
 	must(t, err)
 	equal(t, "status", cancel(t, ctx, client, info), flight.CancelStatusCancelled)
 	_, err = redeem(ctx, client, info.Endpoint[0].Ticket)
-	fails(t, err, codes.Canceled, "cancel")
+	fails(t, err, codes.Aborted, "cancel")
 	// Only that one: the same text asked for again is another query.
 	query(t, ctx, client, "select 1 as a").is(t, `{"a":1}`)
 }
@@ -65,7 +65,7 @@ func TestCancelDuringDoGet(t *testing.T) {
 	equal(t, "status", cancel(t, ctx, client, info), flight.CancelStatusCancelled)
 	for stream.Next() {
 	}
-	fails(t, stream.Err(), codes.Canceled, "cancel")
+	fails(t, stream.Err(), codes.Aborted, "cancel")
 	stops(t, ctx, client, sql, "cancelled")
 }
 
@@ -81,7 +81,7 @@ func TestCancelQuery(t *testing.T) {
 	equal(t, "result", answer, flightsql.CancelResultCancelled)
 	for stream.Next() {
 	}
-	fails(t, stream.Err(), codes.Canceled, "cancel")
+	fails(t, stream.Err(), codes.Aborted, "cancel")
 	stops(t, ctx, client, sql, "cancelled")
 }
 
@@ -156,7 +156,7 @@ func TestRenewFlightEndpoint(t *testing.T) {
 	equal(t, "status", cancel(t, ctx, client, info), flight.CancelStatusCancelled)
 	// Old and new ticket are of one query.
 	_, err = redeem(ctx, client, before.Ticket)
-	fails(t, err, codes.Canceled, "cancel")
+	fails(t, err, codes.Aborted, "cancel")
 	_, err = client.RenewFlightEndpoint(ctx, &flight.RenewFlightEndpointRequest{Endpoint: &flight.FlightEndpoint{}})
 	fails(t, err, codes.InvalidArgument, "ticket")
 }

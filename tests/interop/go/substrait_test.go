@@ -63,7 +63,7 @@ func TestSubstrait(t *testing.T) {
 	must(t, prepared.Close(ctx))
 	equal(t, "status", cancel(t, ctx, client, info), flight.CancelStatusCancelled)
 	_, err = redeem(ctx, client, info.Endpoint[0].Ticket)
-	fails(t, err, codes.Canceled, "cancel")
+	fails(t, err, codes.Aborted, "cancel")
 }
 
 func TestSubstraitErrors(t *testing.T) {
