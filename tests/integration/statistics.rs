@@ -118,7 +118,7 @@ async fn bounds_of_a_part_are_not_those_of_the_whole() {
     let both = [("select count(*) from {t} where s = 'z'", 2), ("select count(n) from {t}", 8)];
     find(&mut client, "parts", &both).await;
 
-    // Neither are they to other readers, which take them from the log.
+    // Neither are they to other readers, which take them from the log: there the file has those of all columns or none.
     let mut sql = arrow_flight::sql::client::FlightSqlServiceClient::new(server.channel().await);
     assert_eq!(sql.execute_update("insert into t values (8, 'k', 1)".to_owned(), None).await.unwrap(), 1);
     let log = server.root().join("t/_delta_log");
@@ -127,7 +127,7 @@ async fn bounds_of_a_part_are_not_those_of_the_whole() {
     let lines: Vec<String> = commits.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let told = lines.concat();
     let told = told.lines().find(|line| line.contains(r#"\"numRecords\":8"#)).unwrap();
-    assert!(told.contains(r#"\"id\":7"#) && !told.contains(r#"\"s\":\""#), "{told}");
+    assert!(told.contains("nullCount") && !told.contains("minValues"), "{told}");
     find(&mut client, "t", &OF_TEXT[..5]).await;
     let deleted = sql.execute_update("delete from t where s > 'y'".to_owned(), None).await.unwrap();
     assert_eq!(deleted, 1);
