@@ -393,8 +393,9 @@ impl Catalog {
             .map_err(|error| Error::internal(format!("writing a registration: {error}")))?;
 
         let _lock = self.lock(dataset);
-        let may_replace = replace && self.forms(dataset)? == [Form::Registration];
-        if self.exists(dataset)? && !may_replace {
+        let forms = self.forms(dataset)?;
+        let may_replace = replace && forms == [Form::Registration];
+        if !forms.is_empty() && !may_replace {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;

@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply_cmp;
 
+use super::{any_expression, map_each};
+
 /// Computes volatile operands of BETWEEN once. Comes after types are coerced.
 #[derive(Debug)]
 pub(super) struct VolatileRanges;
@@ -33,8 +35,11 @@ impl AnalyzerRule for VolatileRanges {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let changed = plan.transform_up_with_subqueries(|plan| {
+            if !any_expression(&plan, |expr| expr.exists(|expr| Ok(is_volatile_range(expr))))? {
+                return Ok(Transformed::no(plan));
+            }
             let names = NamePreserver::new(&plan);
-            super::map_each(plan, |expr| {
+            map_each(plan, |expr| {
                 let name = names.save(&expr);
                 let changed = expr.transform_up(|expr| Ok(computed_once(expr)))?;
                 Ok(changed.update_data(|expr| name.restore(expr)))
@@ -42,6 +47,10 @@ impl AnalyzerRule for VolatileRanges {
         });
         Ok(changed?.data)
     }
+}
+
+fn is_volatile_range(expr: &Expr) -> bool {
+    matches!(expr, Expr::Between(Between { expr, .. }) if expr.is_volatile())
 }
 
 fn computed_once(expr: Expr) -> Transformed<Expr> {
