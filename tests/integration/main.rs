@@ -16,10 +16,13 @@ mod descriptors;
 mod downloads;
 mod endings;
 mod errors;
+mod exhaustion;
 mod filters;
 mod flight_sql;
 mod folders;
+mod foreign;
 mod harness;
+mod hostile;
 mod interop;
 mod limits;
 mod partitions;
@@ -33,8 +36,4 @@ mod streaming;
 mod tables_of_others;
 mod tickets;
 mod tidy;
-
-#[path = "../faults/exhaustion.rs"]
-mod exhaustion;
-#[path = "../faults/hostile.rs"]
-mod hostile;
+mod whole;
