@@ -29,15 +29,16 @@ def enter_venv(work: Path) -> None:
     os.execv(python, [python, *sys.argv])
 
 
-def tpch(work: Path, scale: float) -> Path:
-    """The directory with lineitem and orders at this scale."""
+def tpch(work: Path, scale: float, tables: tuple[str, ...] = ("lineitem", "orders")) -> Path:
+    """The directory with these tables at this scale."""
 
     def generate(target: Path) -> None:
         tool = Path(sys.prefix) / "bin/tpchgen-cli"
-        options = ["--quiet", "--scale-factor", f"{scale:g}", "--tables", "lineitem,orders", "--output-dir", target]
+        options = ["--quiet", "--scale-factor", f"{scale:g}", "--tables", ",".join(tables), "--output-dir", target]
         subprocess.run([tool, "parquet", *options], check=True, timeout=GENERATE_SECONDS)
 
-    return made_once(work / f"tpch-sf{scale:g}", generate)
+    which = "" if tables == ("lineitem", "orders") else f"-{len(tables)}-tables"
+    return made_once(work / f"tpch-sf{scale:g}{which}", generate)
 
 
 def small_datasets(work: Path, count: int) -> Path:
@@ -55,6 +56,26 @@ def small_datasets(work: Path, count: int) -> Path:
             (target / f"small_{number:05}.parquet").write_bytes(content)
 
     return made_once(work / f"small-{count}", generate)
+
+
+def folder_of_writers(target: Path, files: int, writers: int) -> None:
+    """A directory of so many files of 50 rows, of pyarrow, or in turn of it, of DuckDB and of one that notes no Arrow schema."""
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = range(50)
+    table = pa.table({"id": pa.array(ids, pa.int64()), "value": [i / 2 for i in ids], "name": [f"row {i}" for i in ids]})
+    target.mkdir()
+    for number in range(files):
+        path = target / f"{number:04}.parquet"
+        writer = number % writers
+        if writer == 0:
+            pq.write_table(table, path)
+        elif writer == 1:
+            duckdb.from_arrow(table).write_parquet(str(path))
+        else:
+            pq.write_table(table, path, version="1.0", store_schema=False, use_dictionary=False)
 
 
 def made_once(path: Path, generate) -> Path:

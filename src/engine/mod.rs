@@ -34,6 +34,7 @@ mod sort_key;
 mod source;
 mod sql;
 mod statement;
+mod substrait;
 mod system;
 mod tables;
 mod versions;

@@ -40,9 +40,10 @@ use super::running::{Activity, State, cancelled};
 use super::scope::Scope;
 use super::session::Engine;
 use super::sort_key::rows_of_runs;
-use super::source::{Source, substrait};
-use super::sql::count_equal_rows;
+use super::source::Source;
+use super::sql;
 use super::statement::{StatementKind, kind, parameters, parse};
+use super::substrait::substrait;
 use super::workers::Lane;
 use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
@@ -380,8 +381,7 @@ impl Planner {
     /// The plan of a statement before it is optimised.
     pub(super) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
         gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
-        let planned = self.state.statement_to_plan(statement).await.and_then(count_equal_rows);
-        planned.map_err(|error| {
+        sql::plan(&self.state, statement).await.map_err(|error| {
             self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::gate;
 use super::limits::SqlLimits;
-use super::sql::count_equal_rows;
+use super::sql;
 use super::statement::parse;
 use super::versions::add_versions;
 use crate::catalog::{Catalog, PlanView, QueryCatalog, View};
@@ -39,6 +39,6 @@ impl PlanView for Views {
         state.register_catalog_list(Arc::new(datasets));
         add_versions(&mut state, &self.catalog, view.schema.as_str());
         gate::check_tables(&state.resolve_table_references(&statement)?).map_err(external)?;
-        count_equal_rows(state.statement_to_plan(statement).await?)
+        sql::plan(&state, statement).await
     }
 }

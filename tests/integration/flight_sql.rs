@@ -23,6 +23,8 @@ use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, RenewFlightEndpointRequest, SchemaResult, Ticket,
 };
 use bytes::Bytes;
+use datafusion_substrait::substrait::proto::set_rel::SetOp;
+use datafusion_substrait::substrait::proto::{Plan, PlanRel, Rel, RelRoot, SetRel, plan_rel, rel};
 use futures::TryStreamExt;
 use prost::Message;
 use tonic::transport::Channel;
@@ -666,6 +668,53 @@ async fn substrait_plans_run_like_sql() {
         if let Err(status) = flight.get_flight_info(command(&damaged)).await {
             assert_ne!(status.code(), Code::Internal, "byte {index}: {status}");
         }
+    }
+}
+
+/// A Substrait plan of a set operation of the rows of `inputs`.
+async fn set_operation(op: SetOp, inputs: &[&str]) -> Bytes {
+    let mut plans = Vec::new();
+    for text in inputs {
+        plans.push(Plan::decode(substrait(text).await).unwrap());
+    }
+    let mut whole = plans[0].clone();
+    let roots = plans.into_iter().map(|plan| match plan.relations.into_iter().next().unwrap().rel_type {
+        Some(plan_rel::RelType::Root(root)) => root,
+        other => panic!("{other:?}"),
+    });
+    let mut roots: Vec<_> = roots.collect();
+    let inputs = roots.iter_mut().map(|root| root.input.take().unwrap()).collect();
+    let set = SetRel { op: op.into(), inputs, ..SetRel::default() };
+    let rel = Rel { rel_type: Some(rel::RelType::Set(set)) };
+    let root = RelRoot { input: Some(rel), names: roots[0].names.clone() };
+    whole.relations = vec![PlanRel { rel_type: Some(plan_rel::RelType::Root(root)) }];
+    whole.encode_to_vec().into()
+}
+
+#[tokio::test]
+async fn set_operations_of_substrait_count_equal_rows() {
+    let server = Server::start();
+    put(&mut server.client().await, "t", vec![batch(1, 10)]).await.unwrap();
+    let mut client = sql(&server).await;
+    let mut flight = raw(&server).await;
+    let (all, low, high) = ("select n from t", "select n from t where n < 4", "select n from t where n > 7");
+    let twice = "select n from t where n < 4 union all select n from t where n < 4";
+    for (op, inputs, expected) in [
+        (SetOp::MinusPrimaryAll, vec![twice, low], vec![1, 2, 3]),
+        (SetOp::MinusPrimaryAll, vec![twice, low, low], vec![]),
+        (SetOp::MinusPrimaryAll, vec![all, low, high], vec![4, 5, 6, 7]),
+        (SetOp::IntersectionMultisetAll, vec![twice, all], vec![1, 2, 3]),
+        (SetOp::IntersectionMultisetAll, vec![twice, twice], vec![1, 1, 2, 2, 3, 3]),
+        (SetOp::MinusPrimary, vec![twice, high], vec![1, 2, 3]),
+    ] {
+        let plan =
+            Some(SubstraitPlan { plan: set_operation(op, &inputs).await, version: "0.63.0".to_owned() });
+        let statement = CommandStatementSubstraitPlan { plan, transaction_id: None };
+        let info = flight.get_flight_info(command(&statement)).await.unwrap().into_inner();
+        let rows = fetch(&mut client, info).await.unwrap();
+        let mut found = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{op:?} {inputs:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cast_names;
 mod clauses;
+mod every_column;
 mod joined_keys;
 mod long_numbers;
 mod ordinals;
@@ -12,13 +13,17 @@ mod set_operations;
 
 use std::sync::Arc;
 
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 
+use self::set_operations::count_equal_rows;
 use crate::error::Result;
 
 pub(super) use joined_keys::is_key_marker;
-pub(super) use set_operations::count_equal_rows;
+pub(super) use set_operations::count_rows_of_sets;
 
 /// Rewrites `statement` in place to what its text means. Fails where there is no way to say it.
 ///
@@ -31,6 +36,17 @@ pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     ordinals::correct(statement);
     cast_names::correct(statement);
     joined_keys::correct(statement)
+}
+
+/// The plan of a statement that was corrected, before it is optimised.
+pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> DfResult<LogicalPlan> {
+    if let Some(folded) = every_column::folded(&statement) {
+        // An error would name the column that is not the statement's.
+        if let Ok(plan) = state.statement_to_plan(folded).await {
+            return every_column::expanded(count_equal_rows(plan)?);
+        }
+    }
+    count_equal_rows(state.statement_to_plan(statement).await?)
 }
 
 /// Adds what plans the rewritten statements.

@@ -20,12 +20,24 @@ const LEFT: &str = " left";
 const RIGHT: &str = " right";
 
 /// Numbers equal rows on both sides of each `INTERSECT ALL` and `EXCEPT ALL` of a plan that was just made of SQL.
-pub(in crate::engine) fn count_equal_rows(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+pub(super) fn count_equal_rows(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let counted = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Join(join) if keeps_all(&join) => Ok(Transformed::yes(counting(join)?)),
         other => Ok(Transformed::no(other)),
     });
     Ok(counted?.data)
+}
+
+/// Numbers equal rows of `inputs` plans that were joined, one after the other, to what a set operation of Substrait with ALL
+/// keeps. Below them are joins in which NULL equals NULL for other reasons, so that only these are looked at.
+pub(in crate::engine) fn count_rows_of_sets(plan: LogicalPlan, inputs: usize) -> DfResult<LogicalPlan> {
+    match plan {
+        LogicalPlan::Join(mut join) if inputs > 1 && keeps_all(&join) => {
+            join.left = Arc::new(count_rows_of_sets(Arc::unwrap_or_clone(join.left), inputs - 1)?);
+            counting(join)
+        }
+        other => Ok(other),
+    }
 }
 
 /// Whether a join is a set operation with ALL. Nothing else in SQL is planned as a join in which NULL equals NULL; plans of
