@@ -357,6 +357,8 @@ mod tests {
     use arrow::array::{Int64Array, LargeListArray, NullArray, StringViewArray};
     use arrow::buffer::OffsetBuffer;
     use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+    use proptest::prelude::Rng;
+    use proptest::test_runner::{RngAlgorithm, TestRng};
 
     use super::*;
 
@@ -451,6 +453,37 @@ mod tests {
         assert!(error.message().contains("rows"), "{error}");
         let (schema, data) = messages(Arc::new(NullArray::new(1000)), None);
         assert!(Decoder::new(&schema).unwrap().decode(&data).unwrap().is_some());
+    }
+
+    /// As many as `FAULTS_ROUNDS` says, times 100,000, of the seed `FAULTS_SEED`.
+    #[test]
+    fn messages_damaged_at_random_are_errors_and_never_panics() {
+        let setting = |name: &str, default: u64| {
+            std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+        };
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&setting("FAULTS_SEED", 20_261_130).to_le_bytes());
+        let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..200).map(|n| "ab".repeat(n))));
+        let small: ArrayRef = Arc::new(Int64Array::from_iter_values(0..200));
+        let kinds: Vec<_> = [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)]
+            .into_iter()
+            .flat_map(|codec| [messages(Arc::clone(&texts), codec), messages(Arc::clone(&small), codec)])
+            .collect();
+        let mut decoded: u32 = 0;
+        for round in 0..setting("FAULTS_ROUNDS", 1) * 100_000 {
+            let (schema, data) = &kinds[usize::try_from(round).unwrap() % kinds.len()];
+            let (mut header, mut body) = (data.data_header.to_vec(), data.data_body.to_vec());
+            let part = if random.random_bool(0.5) { &mut header } else { &mut body };
+            for _ in 0..random.random_range(1..4) {
+                let place = random.random_range(0..part.len());
+                part[place] = random.random_range(0..=u8::MAX);
+            }
+            let damaged = FlightData::new().with_data_header(header).with_data_body(body);
+            decoded += u32::from(Decoder::new(schema).unwrap().decode(&damaged).is_ok());
+        }
+        // Values may be damaged and still be values; most of the rest is not.
+        assert!(decoded > 0);
     }
 
     #[test]

@@ -33,3 +33,8 @@ mod streaming;
 mod tables_of_others;
 mod tickets;
 mod tidy;
+
+#[path = "../faults/exhaustion.rs"]
+mod exhaustion;
+#[path = "../faults/hostile.rs"]
+mod hostile;

@@ -2,14 +2,14 @@
 //!
 //! DataFusion 55.2 compares the name of each column that is selected with those of all others, and writes all of these
 //! names anew each time (`push_projection_dedupl` in datafusion-sql): 4,000 columns take five seconds of planning. A
-//! statement that selects all columns of one relation is therefore planned with one literal in their place, which becomes the
-//! columns in the finished plan. Can go when names are kept in a set.
+//! statement that selects all columns of one relation is therefore planned with one literal in their place, which is taken out of
+//! the finished plan again. Can go when names are kept in a set.
 
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
@@ -67,16 +67,16 @@ fn selects_all_of_one(select: &Select) -> bool {
         && sort_by.is_empty()
 }
 
-/// The plan of a statement that was folded, with its columns in the place of the literal.
+/// The plan of a statement that was folded, with its columns in the place of the literal: those of what the literal was
+/// selected from, which needs no projection then.
 pub(super) fn expanded(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     match plan {
         LogicalPlan::Projection(projection) if projection.expr.iter().any(is_literal) => {
-            let input = Arc::unwrap_or_clone(projection.input);
-            all_of(input).map(LogicalPlan::Projection)
+            Ok(Arc::unwrap_or_clone(projection.input))
         }
+        // Without the columns that only the order needed.
         LogicalPlan::Projection(projection) if projection.expr.iter().any(is_reference) => {
-            let input = expanded(Arc::unwrap_or_clone(projection.input))?;
-            all_of(input).map(LogicalPlan::Projection)
+            expanded(Arc::unwrap_or_clone(projection.input))
         }
         LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
             let inputs = plan.inputs().into_iter().cloned().map(expanded).collect::<DfResult<_>>()?;
@@ -84,10 +84,6 @@ pub(super) fn expanded(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         }
         other => Ok(other),
     }
-}
-
-fn all_of(input: LogicalPlan) -> DfResult<Projection> {
-    Projection::try_new(input.schema().iter().map(Expr::from).collect(), Arc::new(input))
 }
 
 fn is_literal(expr: &Expr) -> bool {
