@@ -11,6 +11,7 @@
 //! | [`catalog`] | names, datasets, snapshots, their lifecycle | storage |
 //! | [`storage`] | files: the root, footers, reading, staging, publishing; the logs of Delta tables | |
 //! | [`error`] | the error type | |
+//! | `safeguard` | what tests can take out | |
 //! | [`proto`] | the messages of `proto/`, generated | |
 //!
 //! # The life of a download
@@ -57,6 +58,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
+mod safeguard;
 pub mod server;
 pub mod storage;
 

@@ -16,6 +16,7 @@ use parquet::file::statistics::Statistics as ChunkStatistics;
 
 use super::dataset::{Dataset, PartFile};
 use crate::error::{Error, Result, contain};
+use crate::safeguard::Safeguard;
 use crate::storage::{Footer, storable, to_logical};
 
 /// What is known of a column's values; `None` where a file's footer does not tell.
@@ -57,7 +58,9 @@ pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) ->
         })?;
     let columns = statistics.column_statistics.iter_mut().zip(own.fields()).zip(schema.fields());
     for ((column, own_field), wanted) in columns {
-        keep_what_is_known(column, own_field, metadata, stored);
+        if Safeguard::GroupBounds.stands() {
+            keep_what_is_known(column, own_field, metadata, stored);
+        }
         if own_field.data_type() != wanted.data_type() {
             column.min_value = cast(&column.min_value, wanted.name(), wanted.data_type());
             column.max_value = cast(&column.max_value, wanted.name(), wanted.data_type());

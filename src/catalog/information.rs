@@ -12,6 +12,7 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableType, ident, lit};
 
 use super::provider::{DfResult, QueryCatalog};
+use crate::safeguard::Safeguard;
 
 const COLUMNS: &str = "columns";
 const POSITION: &str = "ordinal_position";
@@ -39,7 +40,8 @@ impl SchemaProvider for InformationSchema {
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         self.datasets.list().await?;
         let Some(table) = self.tables.table(name).await? else { return Ok(None) };
-        if name.eq_ignore_ascii_case(COLUMNS) { from_one(table).map(Some) } else { Ok(Some(table)) }
+        let counts_from_one = name.eq_ignore_ascii_case(COLUMNS) && Safeguard::OrdinalPosition.stands();
+        if counts_from_one { from_one(table).map(Some) } else { Ok(Some(table)) }
     }
 
     async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {

@@ -41,6 +41,7 @@ use super::dataset::{PartFile, Snapshot};
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
 use crate::error::{Error, Result};
+use crate::safeguard::Safeguard;
 use crate::storage::{
     ColumnCache, FooterCache, HeldFile, blocking, decodable_as, remaining, storable, with_order_of,
 };
@@ -286,7 +287,7 @@ impl TableProvider for SnapshotTable {
         let mut options = state.default_table_options().parquet;
         options.global = state.config_options().execution.parquet.clone();
         options.global.pushdown_filters |= is_selective(filters, &self.physical, &statistics);
-        let is_converted = dataset.delta.is_none() && self.has_converted();
+        let is_converted = dataset.delta.is_none() && self.has_converted() && Safeguard::FileTypes.stands();
         // The reader drops a filter of a column that is converted without a word.
         options.global.pushdown_filters &= !is_converted;
         let source = ParquetSource::new(columns)

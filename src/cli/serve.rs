@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::safeguard;
 use crate::server::Server;
 use crate::storage::{Root, blocking, cores};
 
@@ -34,6 +35,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
     };
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
     variables::check()?;
+    safeguard::check()?;
     let config = settings.resolve(usable_memory(), cores().get())?;
     raise_file_limit();
     if !config.huge_pages {

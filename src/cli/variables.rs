@@ -6,6 +6,7 @@ use clap::CommandFactory;
 
 use super::Cli;
 use crate::error::{Error, Result};
+use crate::safeguard;
 
 /// How the variables of settings begin.
 const BEGIN: &str = "AIRSTRIP_";
@@ -26,7 +27,8 @@ pub(super) fn check() -> Result<()> {
 fn check_names(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
     let command = Cli::command();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    let known: Vec<&str> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
+    let settings = arguments.filter_map(|argument| argument.get_env()?.to_str());
+    let known: Vec<&str> = settings.chain([safeguard::VARIABLE]).collect();
     let mut unknown = Vec::new();
     for name in names.filter(|name| name.starts_with(BEGIN) && !known.contains(&name.as_str())) {
         let likeness = |known: &&str| strsim::jaro_winkler(&known[BEGIN.len()..], &name[BEGIN.len()..]);

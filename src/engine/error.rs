@@ -5,6 +5,7 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::error::{Error, ErrorKind};
+use crate::safeguard::Safeguard;
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
@@ -85,7 +86,7 @@ const OF_ARGUMENTS: [&str; 7] = [
 ];
 
 fn says_of_arguments(text: &str) -> bool {
-    OF_ARGUMENTS.iter().any(|part| text.contains(part))
+    Safeguard::ArgumentErrors.stands() && OF_ARGUMENTS.iter().any(|part| text.contains(part))
 }
 
 /// A message without what DataFusion adds to those that it takes for its own bugs.

@@ -26,6 +26,7 @@ use super::decimals::{check_decimals, has_decimals};
 use super::rpc::Rpc;
 use super::strings::to_strings;
 use crate::error::{Error, ErrorKind, Result, contain};
+use crate::safeguard::Safeguard;
 use crate::storage::blocking;
 
 /// Rows that a message may claim however few bytes it has: columns of type Null have none.
@@ -211,7 +212,7 @@ impl Decoder {
                 check(batch, &message.data_body)?;
                 let batch =
                     decoded(contain(|| self.read_batch(batch, &message.data_body, header.version())))?;
-                if self.has_decimals {
+                if self.has_decimals && Safeguard::ReceivedDecimals.stands() {
                     check_decimals(&batch)?;
                 }
                 Ok(Some(batch))

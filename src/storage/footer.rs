@@ -23,6 +23,7 @@ use super::names::{ColumnNames, numbered, without_arrow_schema};
 use super::trust::{hides_nulls, trusted, with_some_nulls};
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
+use crate::safeguard::Safeguard;
 
 /// A file's footer and the Arrow schema that it stores.
 #[derive(Debug, Clone)]
@@ -85,7 +86,7 @@ impl Footer {
                 Some(names) => names.rename(&metadata)?,
                 None => metadata,
             };
-            with_schema(trusted(metadata)?)
+            with_schema(if Safeguard::TrustedFooters.stands() { trusted(metadata)? } else { metadata })
         };
         let loaded = contain(read).map_err(|text| damaged(file.path(), &text))?;
         let loaded = loaded.map_err(|error| unreadable(file, error))?;
@@ -123,6 +124,9 @@ fn with_schema(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata, Parquet
     let metadata = Arc::new(metadata);
     if let Ok(Ok(loaded)) = contain(|| schema_of(Arc::clone(&metadata))) {
         return Ok(loaded);
+    }
+    if !Safeguard::NotedSchema.stands() {
+        return schema_of(metadata);
     }
     schema_of(Arc::new(without_arrow_schema(&metadata)?))
 }

@@ -21,6 +21,7 @@ use parquet::schema::types::{Type, TypePtr};
 
 use super::names::{ARROW_SCHEMA, item_of};
 use crate::error::contain;
+use crate::safeguard::Safeguard;
 
 /// The name of a field's extension type, among its metadata.
 pub const EXTENSION_NAME: &str = "ARROW:extension:name";
@@ -159,7 +160,10 @@ impl Amendment<'_> {
     }
 
     fn is_int96(&self, stored: &Type) -> bool {
-        !self.has_own_units && stored.is_primitive() && stored.get_physical_type() == PhysicalType::INT96
+        !self.has_own_units
+            && stored.is_primitive()
+            && stored.get_physical_type() == PhysicalType::INT96
+            && Safeguard::Int96.stands()
     }
 
     /// The name and the parameters of the extension type that a column is.

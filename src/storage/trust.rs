@@ -18,6 +18,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMeta
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
+use crate::safeguard::Safeguard;
+
 /// As whom DuckDB wrote files until 1.0. Until 0.9 its counts of NULLs were those of all row groups so far.
 const DUCKDB_WITHOUT_VERSION: &str = "DuckDB";
 /// As whom Polars writes files, whatever its version. The bounds of pages became those of a row group as if byte arrays
@@ -206,7 +208,9 @@ fn rewritten(statistics: &Statistics, has_bounds: bool, nulls: Option<u64>) -> S
 /// Whether it is not told how many NULLs a column chunk has, which may have some.
 pub(super) fn hides_nulls(column: &ColumnChunkMetaData) -> bool {
     let is_told = |statistics: &Statistics| statistics.null_count_opt().is_some();
-    column.column_descr().max_def_level() > 0 && !column.statistics().is_none_or(is_told)
+    column.column_descr().max_def_level() > 0
+        && !column.statistics().is_none_or(is_told)
+        && Safeguard::NullCounts.stands()
 }
 
 /// A column chunk that [`hides_nulls`] as it has to be for who takes a missing count for none: with some NULLs, not

@@ -65,6 +65,15 @@ fn wrong_settings_end_with_code_2_and_say_why() {
     }
 }
 
+#[test]
+fn a_safeguard_that_is_none_cannot_be_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command().env("AIRSTRIP_TAKE_OUT", "zeroes").arg("serve").arg(dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("AIRSTRIP_TAKE_OUT"), "{text}");
+}
+
 #[tokio::test]
 async fn flags_beat_variables_and_variables_beat_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 
 pub(super) use self::arithmetic::{checked, checked_minus};
 use self::extremes::NestedExtremes;
@@ -30,26 +31,56 @@ pub(super) use self::kept_cast::KeptCast;
 pub(super) use self::round::round_by_row;
 pub(super) use self::unsigned_zero::{unsigned_zero, unsigned_zero_beside};
 use crate::error::Result;
+use crate::safeguard::{Safeguard, standing};
 
 /// Registers the functions in the place of DataFusion's.
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
-    state.register_function_rewrite(Arc::new(NestedExtremes::new()))?;
-    state.register_function_rewrite(Arc::new(date_part::Extract))?;
-    state.register_function_rewrite(Arc::new(make_array::ListsOfNulls::new()))?;
-    state.register_udf(date_part::date_part())?;
-    for function in round::functions().into_iter().chain([far_places::trunc(), map_extract::function()]) {
-        state.register_udf(Arc::new(function))?;
+    let rewrites: [(Safeguard, Arc<dyn FunctionRewrite + Send + Sync>); 3] = [
+        (Safeguard::NestedExtremes, Arc::new(NestedExtremes::new())),
+        (Safeguard::DatePart, Arc::new(date_part::Extract)),
+        (Safeguard::ListsOfNulls, Arc::new(make_array::ListsOfNulls::new())),
+    ];
+    for rewrite in standing(rewrites) {
+        state.register_function_rewrite(rewrite)?;
     }
-    let sum = AggregateUDF::from(sum::Sum::default());
-    for function in [sum, corr::function(), percentile_cont::function()] {
+    let aggregates = [
+        (Safeguard::Sum, AggregateUDF::from(sum::Sum::default())),
+        (Safeguard::Corr, corr::function()),
+        (Safeguard::PercentileCont, percentile_cont::function()),
+    ];
+    for function in standing(aggregates) {
         state.register_udaf(Arc::new(function))?;
     }
-    for function in lead_lag::functions() {
+    let [lead, lag] = lead_lag::functions();
+    for function in standing([(Safeguard::LeadLag, lead), (Safeguard::LeadLag, lag)]) {
         state.register_udwf(Arc::new(function))?;
     }
-    far_moments::register(state)?;
-    regexp_flags::register(state)?;
-    to_timestamp::replace(state)
+    replace_scalars(state)
+}
+
+fn replace_scalars(state: &mut SessionState) -> Result<()> {
+    let [round, ceil, floor] = round::functions().map(Arc::new);
+    let scalars = [
+        (Safeguard::DatePart, date_part::date_part()),
+        (Safeguard::Rounding, round),
+        (Safeguard::Rounding, ceil),
+        (Safeguard::Rounding, floor),
+        (Safeguard::FarPlaces, Arc::new(far_places::trunc())),
+        (Safeguard::MapExtract, Arc::new(map_extract::function())),
+    ];
+    for function in standing(scalars) {
+        state.register_udf(function)?;
+    }
+    if Safeguard::FarMoments.stands() {
+        far_moments::register(state)?;
+    }
+    if Safeguard::RegexpFlags.stands() {
+        regexp_flags::register(state)?;
+    }
+    if Safeguard::ToTimestamp.stands() {
+        to_timestamp::replace(state)?;
+    }
+    Ok(())
 }
 
 /// Gives functions that depend on the session's options what they are by now.

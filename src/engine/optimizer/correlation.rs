@@ -10,6 +10,8 @@
 use datafusion::common::{JoinType, Result, not_impl_err};
 use datafusion::logical_expr::{Distinct, Expr, FetchType, GroupingSet, LogicalPlan, SkipType};
 
+use crate::safeguard::Safeguard;
+
 /// Fails if `expr` is a subquery whose conditions cannot be asked outside of it.
 pub(super) fn check(expr: &Expr) -> Result<()> {
     match expr {
@@ -30,7 +32,8 @@ fn check_plan(plan: &LogicalPlan, only_rows: bool) -> Result<()> {
         LogicalPlan::Window(_) => Some("a window function"),
         LogicalPlan::Aggregate(aggregate) => {
             let has_total = !aggregate.group_expr.is_empty() && aggregate.group_expr.iter().all(has_total);
-            has_total.then_some("ROLLUP, CUBE or GROUPING SETS with a total")
+            (has_total && Safeguard::CorrelatedTotals.stands())
+                .then_some("ROLLUP, CUBE or GROUPING SETS with a total")
         }
         LogicalPlan::Limit(limit) => {
             let is_first = matches!(limit.get_skip_type()?, SkipType::Literal(0))
@@ -49,7 +52,9 @@ fn check_plan(plan: &LogicalPlan, only_rows: bool) -> Result<()> {
         }
         _ => None,
     };
-    if let Some(below) = below {
+    if let Some(below) = below
+        && Safeguard::Correlation.stands()
+    {
         return not_impl_err!(
             "a subquery that mentions its outer query below {below} is not supported; join with it, or use a window \
              function over the join"

@@ -47,7 +47,9 @@ use self::planner::CarefulPlanner;
 use self::pushdown::FilterPushdownByPlace;
 use self::topk_aggregation::FirstGroups;
 pub(super) use self::uuids::parse_uuid;
+use crate::safeguard::{Safeguard, standing};
 
+type TypingRule = Arc<dyn AnalyzerRule + Send + Sync>;
 type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -60,24 +62,25 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
 
 /// The rules that make a plan mean what its statement does: those that DataFusion's coercion of types is to see the work of,
 /// DataFusion's, and those that want to see the types.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
-        Arc::new(DropKeyMarkers),
-        Arc::new(translated_patterns::TranslatePatterns),
-        Arc::new(uuids::Uuids),
-    ];
+fn analyzer_rules() -> Vec<TypingRule> {
+    let mut rules: Vec<TypingRule> =
+        vec![Arc::new(DropKeyMarkers), Arc::new(translated_patterns::TranslatePatterns)];
+    rules.extend(standing([(Safeguard::Uuids, Arc::new(uuids::Uuids) as TypingRule)]));
     rules.extend(Analyzer::new().rules);
     let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
-    let typed: [Arc<dyn AnalyzerRule + Send + Sync>; 3] = [
-        Arc::new(exact_literals::ExactLiterals),
-        Arc::new(moments::Moments),
-        Arc::new(window_frames::WindowFrames),
+    let before: [(Safeguard, TypingRule); 3] = [
+        (Safeguard::ExactLiterals, Arc::new(exact_literals::ExactLiterals)),
+        (Safeguard::Moments, Arc::new(moments::Moments)),
+        (Safeguard::WindowFrames, Arc::new(window_frames::WindowFrames)),
     ];
-    drop(rules.splice(coerced..coerced, typed));
-    rules.push(Arc::new(volatile_ranges::VolatileRanges));
-    rules.push(Arc::new(rounding::Rounding));
-    rules.push(Arc::new(zeros::Zeros));
-    rules.push(Arc::new(overflow::Overflow));
+    drop(rules.splice(coerced..coerced, standing(before)));
+    let last: [(Safeguard, TypingRule); 4] = [
+        (Safeguard::VolatileRanges, Arc::new(volatile_ranges::VolatileRanges)),
+        (Safeguard::Rounding, Arc::new(rounding::Rounding)),
+        (Safeguard::Zeros, Arc::new(zeros::Zeros)),
+        (Safeguard::Overflow, Arc::new(overflow::Overflow)),
+    ];
+    rules.extend(standing(last));
     rules
 }
 
@@ -85,19 +88,21 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn optimizer_rules() -> Vec<LogicalRule> {
     let mut rules = Optimizer::new().rules;
     for rule in &mut rules {
-        if let Some(safe) = SafeLeafPushdown::instead_of(rule) {
+        if let Some(safe) = SafeLeafPushdown::instead_of(rule)
+            && Safeguard::LeafPushdown.stands()
+        {
             *rule = Arc::new(safe);
         }
     }
     let simplified = rules.iter().position(|rule| rule.name() == "simplify_expressions").unwrap_or(0);
-    let first: [LogicalRule; 5] = [
-        Arc::new(in_subqueries::InSubqueries),
-        Arc::new(exists::ExistsAnywhere),
-        Arc::new(patterns::MatchesOfAny),
-        Arc::new(in_lists::MergeInLists),
-        Arc::new(kept_casts::KeepCasts),
+    let first: [(Safeguard, LogicalRule); 5] = [
+        (Safeguard::InSubqueries, Arc::new(in_subqueries::InSubqueries)),
+        (Safeguard::ExistsAnywhere, Arc::new(exists::ExistsAnywhere)),
+        (Safeguard::MatchesOfAny, Arc::new(patterns::MatchesOfAny)),
+        (Safeguard::InLists, Arc::new(in_lists::MergeInLists)),
+        (Safeguard::KeptCasts, Arc::new(kept_casts::KeepCasts)),
     ];
-    drop(rules.splice(simplified..simplified, first));
+    drop(rules.splice(simplified..simplified, standing(first)));
     rules
 }
 
@@ -105,20 +110,24 @@ fn optimizer_rules() -> Vec<LogicalRule> {
 fn add_physical_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let rules = builder.physical_optimizers().take().unwrap_or_default().rules;
     let mut rules: Vec<PhysicalRule> = rules.into_iter().map(in_its_place).collect();
-    rules.insert(0, Arc::new(grouping_sets::HideGroupingColumns));
+    let first: [(Safeguard, PhysicalRule); 1] =
+        [(Safeguard::GroupingSets, Arc::new(grouping_sets::HideGroupingColumns))];
+    drop(rules.splice(0..0, standing(first)));
     builder.with_physical_optimizer_rules(rules)
 }
 
 /// The rule of ours that stands in the place of one of DataFusion's, or that one.
 fn in_its_place(rule: PhysicalRule) -> PhysicalRule {
-    if let Some(pushdown) = FilterPushdownByPlace::instead_of(rule.name()) {
+    if let Some(pushdown) = FilterPushdownByPlace::instead_of(rule.name())
+        && Safeguard::FiltersByPlace.stands()
+    {
         return Arc::new(pushdown);
     }
     match rule.name() {
-        FaithfulStatistics::NAME => Arc::new(FaithfulStatistics::new(rule)),
-        DistinctLimit::NAME => Arc::new(DistinctLimit::new(rule)),
-        FirstGroups::NAME => Arc::new(FirstGroups),
-        sanity::NAME => Arc::new(sanity::CheckPlan),
+        FaithfulStatistics::NAME if Safeguard::CastBounds.stands() => Arc::new(FaithfulStatistics::new(rule)),
+        DistinctLimit::NAME if Safeguard::DistinctLimit.stands() => Arc::new(DistinctLimit::new(rule)),
+        FirstGroups::NAME if Safeguard::FirstGroups.stands() => Arc::new(FirstGroups),
+        sanity::NAME if Safeguard::SanityCheck.stands() => Arc::new(sanity::CheckPlan),
         _ => rule,
     }
 }

@@ -24,6 +24,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::comparisons::{Rounding, operands};
 use super::schema_of_inputs;
+use crate::safeguard::Safeguard;
 
 const NANOS_OF_SECOND: i128 = 1_000_000_000;
 const NANOS_OF_DAY: i128 = 86_400 * NANOS_OF_SECOND;
@@ -90,7 +91,7 @@ fn give_zone(others: &mut [(&mut Expr, DataType)], session: &Arc<str>) -> bool {
     let is_elsewhere = |(_, data_type): &(_, DataType)| {
         zone(data_type).is_some_and(|own| own != session && !(is_utc(Some(own)) && is_utc(Some(session))))
     };
-    if !others.iter().any(is_elsewhere) {
+    if !others.iter().any(is_elsewhere) || !Safeguard::ZonelessTimes.stands() {
         return false;
     }
     let mut changed = false;

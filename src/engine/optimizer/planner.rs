@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::opaque::hide_lossy;
+use crate::safeguard::Safeguard;
 
 /// Makes physical plans as DataFusion does.
 #[derive(Debug)]
@@ -31,10 +32,11 @@ impl QueryPlanner for CarefulPlanner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let plan = hide_lossy(plan.clone())?;
+        let plan = plan.clone();
+        let plan = if Safeguard::LossyCasts.stands() { hide_lossy(plan)? } else { plan };
         let planner = DefaultPhysicalPlanner::default();
         let error = match planner.create_physical_plan(&plan, session).await {
-            Err(error) if !matches!(error.find_root(), DataFusionError::External(_)) => error,
+            Err(error) if may_be_without_bounds(&error) => error,
             made => return made,
         };
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else { return Err(error) };
@@ -44,4 +46,9 @@ impl QueryPlanner for CarefulPlanner {
         let again = planner.create_physical_plan(&plan, &state).await;
         again.map_err(|_| error).inspect(|_| tracing::debug!("planned without the bounds of columns"))
     }
+}
+
+/// Whether a plan that could not be made with bounds may be one without.
+fn may_be_without_bounds(error: &DataFusionError) -> bool {
+    Safeguard::FailedEstimates.stands() && !matches!(error.find_root(), DataFusionError::External(_))
 }

@@ -42,6 +42,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use super::opaque::reveal;
+use crate::safeguard::Safeguard;
 
 type DfResult<T> = Result<T, DataFusionError>;
 type Expr = Arc<dyn PhysicalExpr>;
@@ -104,7 +105,9 @@ impl Descent<'_> {
     fn push(&self, node: &Plan, filters: &[Expr]) -> DfResult<Pushed> {
         let routes = routes(node);
         let mut own = node.gather_filters_for_pushdown(self.phase, Vec::new(), self.config)?.self_filters();
-        if node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !is_bounded_by_columns(aggregate)) {
+        if node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !is_bounded_by_columns(aggregate))
+            && Safeguard::AggregateFilters.stands()
+        {
             own = vec![Vec::new(); own.len()];
         }
         let children = node.children();

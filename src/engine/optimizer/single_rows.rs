@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
 };
 
 use super::in_subqueries::subquery_of;
+use crate::safeguard::Safeguard;
 
 /// A subquery that has one row, or none where its HAVING says so.
 pub(super) struct SingleRow {
@@ -24,7 +25,7 @@ pub(super) struct SingleRow {
 impl SingleRow {
     /// Reads a correlated subquery; `None` if it may have several rows, or has nothing to do with its outer query.
     pub(super) fn of(plan: &LogicalPlan) -> Result<Option<Self>> {
-        if plan.all_out_ref_exprs().is_empty() {
+        if plan.all_out_ref_exprs().is_empty() || !Safeguard::SingleRows.stands() {
             return Ok(None);
         }
         let mut having = None;

@@ -24,6 +24,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::safeguard::Safeguard;
+
 /// Puts regular expressions in the place of `SIMILAR TO`, and backslashes in that of other escapes.
 #[derive(Debug)]
 pub(in crate::engine) struct TranslatePatterns;
@@ -35,8 +37,10 @@ impl AnalyzerRule for TranslatePatterns {
             super::map_each(plan, |expr| {
                 let name = names.save(&expr);
                 let translated = expr.transform_up(|expr| match expr {
-                    Expr::SimilarTo(similar) => Ok(Transformed::yes(as_regular_expression(similar)?)),
-                    Expr::Like(like) if like.escape_char.is_some_and(|escape| escape != '\\') => {
+                    Expr::SimilarTo(similar) if Safeguard::SimilarTo.stands() => {
+                        Ok(Transformed::yes(as_regular_expression(similar)?))
+                    }
+                    Expr::Like(like) if has_own_escape(&like) && Safeguard::LikeEscape.stands() => {
                         Ok(Transformed::yes(with_backslashes(like)?))
                     }
                     other => Ok(Transformed::no(other)),
@@ -54,6 +58,10 @@ impl AnalyzerRule for TranslatePatterns {
     fn name(&self) -> &'static str {
         "translate_patterns"
     }
+}
+
+fn has_own_escape(like: &Like) -> bool {
+    like.escape_char.is_some_and(|escape| escape != '\\')
 }
 
 fn as_regular_expression(similar: Like) -> DfResult<Expr> {

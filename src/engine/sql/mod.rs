@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 use self::set_operations::count_equal_rows;
 use crate::error::Result;
+use crate::safeguard::Safeguard;
 
 pub(super) use joined_keys::is_key_marker;
 pub(super) use set_operations::count_rows_of_sets;
@@ -30,12 +31,25 @@ pub(super) use set_operations::count_rows_of_sets;
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     clauses::correct(statement)?;
-    precedence::correct(statement);
-    long_numbers::spell_out(statement);
-    rows_in::ask_for_rows(statement)?;
-    ordinals::correct(statement);
-    cast_names::correct(statement);
-    joined_keys::correct(statement)
+    if Safeguard::Precedence.stands() {
+        precedence::correct(statement);
+    }
+    if Safeguard::LongNumbers.stands() {
+        long_numbers::spell_out(statement);
+    }
+    if Safeguard::RowsIn.stands() {
+        rows_in::ask_for_rows(statement)?;
+    }
+    if Safeguard::Ordinals.stands() {
+        ordinals::correct(statement);
+    }
+    if Safeguard::CastNames.stands() {
+        cast_names::correct(statement);
+    }
+    if Safeguard::JoinedKeys.stands() {
+        joined_keys::correct(statement)?;
+    }
+    Ok(())
 }
 
 /// The plan of a statement that was corrected, before it is optimised.
@@ -51,5 +65,8 @@ pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> Df
 
 /// Adds what plans the rewritten statements.
 pub(super) fn add_planners(builder: SessionStateBuilder) -> SessionStateBuilder {
+    if !Safeguard::JoinedKeys.stands() {
+        return builder;
+    }
     builder.with_relation_planners(vec![Arc::new(joined_keys::JoinedKeys)])
 }

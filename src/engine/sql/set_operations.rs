@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
     Distinct, Expr, ExprFunctionExt, Join, JoinType, LogicalPlan, LogicalPlanBuilder,
 };
 
+use crate::safeguard::Safeguard;
+
 /// What qualifies the numbers of either side: no table is called so.
 const LEFT: &str = " left";
 const RIGHT: &str = " right";
@@ -43,7 +45,8 @@ pub(in crate::engine) fn count_rows_of_sets(plan: LogicalPlan, inputs: usize) ->
 /// Whether a join is a set operation with ALL. Nothing else in SQL is planned as a join in which NULL equals NULL; plans of
 /// Substrait have such joins of their own, so this is no rule for all plans.
 fn keeps_all(join: &Join) -> bool {
-    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+    Safeguard::CountedRows.stands()
+        && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull
         && join.filter.is_none()
         && !matches!(join.left.as_ref(), LogicalPlan::Distinct(Distinct::All(_)))

@@ -22,7 +22,10 @@ import duckdb
 import changes
 import compare
 import dialect
+import functions  # noqa: F401: it adds its kinds
 import queries
+import special
+import statements  # noqa: F401: it adds its kinds
 import tables
 from server import Airstrip
 
@@ -108,13 +111,19 @@ def run_queries(server, duck, options, report):
             check(server, duck, kind, query, report)
 
 
+def make_tables(server, duck, seed):
+    duck.execute("set timezone = 'UTC'")
+    tables.make(server, duck, random.Random(seed), tables.FORMS | tables.CHANGED)
+    special.make(server, duck, random.Random(seed))
+
+
 def run(binary, options):
     """A whole run, in a root of its own; the report."""
     report, duck = Report(), duckdb.connect()
     with tempfile.TemporaryDirectory(prefix="airstrip-differential-") as folder:
         server = Airstrip(binary, pathlib.Path(folder))
         try:
-            tables.make(server, duck, random.Random(options.seed), tables.FORMS | tables.CHANGED)
+            make_tables(server, duck, options.seed)
             run_queries(server, duck, options, report)
             changes.run(server, duck, random.Random(options.seed), options.changes, report)
         finally:

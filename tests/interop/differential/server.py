@@ -23,12 +23,13 @@ def _die_with_parent():
 class Process:
     """A running `airstrip serve ROOT`, and a client of it."""
 
-    def __init__(self, binary, root, *args):
+    def __init__(self, binary, root, *args, variables=None, log=None):
         self._process = subprocess.Popen(
             [binary, "serve", str(root), "--listen", "127.0.0.1:0", "--log", "warn", *args],
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("AIRSTRIP_")},
+            env={k: v for k, v in os.environ.items() if not k.startswith("AIRSTRIP_")} | (variables or {}),
             preexec_fn=_die_with_parent,
         )
         line = self._process.stdout.readline()

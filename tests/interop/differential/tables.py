@@ -100,8 +100,11 @@ CHANGED = {"m0": file, "m1": None, "m2": delta}
 def make(server, duck, random, forms):
     """Makes the tables of `forms`, for Airstrip in its root and for DuckDB in memory."""
     for name, form in forms.items():
-        table = rows(random)
-        stored(server, name, form, table)
-        duck.register("made", table)
-        duck.execute(f"create table {name} as select * from made")
-        duck.unregister("made")
+        add(server, duck, name, form, rows(random))
+
+
+def add(server, duck, name, form, table):
+    stored(server, name, form, table)
+    duck.register("made", table)
+    duck.execute(f"create table {name} as select * from made")
+    duck.unregister("made")

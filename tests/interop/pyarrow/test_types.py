@@ -249,6 +249,19 @@ def test_what_parquet_cannot_hold_is_refused_by_name(shared, shared_client, name
     assert_nothing_stored(shared, shared_client, name)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_decimal_of_more_digits_than_its_type_is_refused_by_name(shared, shared_client, name, nested):
+    # 12345, and after it 100000: a digit too many, which Arrow does not look at.
+    values = (12345).to_bytes(16, "little") + (100_000).to_bytes(16, "little")
+    culprit = pa.Array.from_buffers(pa.decimal128(5, 2), 2, [None, pa.py_buffer(values)])
+    if nested:
+        culprit = pa.StructArray.from_arrays([culprit], ["inner"])
+    with pytest.raises(pa.ArrowInvalid, match=INVALID) as error:
+        put(shared_client, name, pa.table({"innocent": [1, 2], "culprit": culprit}))
+    assert "culprit" in str(error.value) and "does not fit" in str(error.value)
+    assert_nothing_stored(shared, shared_client, name)
+
+
 def test_a_refused_upload_leaves_the_dataset_that_was_there(shared_client, name):
     table = pa.table({"n": [1, 2, 3]})
     put(shared_client, name, table)

@@ -1,0 +1,142 @@
+//! What stands between a user and harm, each under a name, so that tests can show that they would notice its absence.
+//!
+//! A debug build that is started with `AIRSTRIP_TAKE_OUT=name` does without the safeguard of that name, or without
+//! several, separated by commas. A name that no safeguard has is an error at the start, so that no test passes by a typo.
+//! In release builds all stand: the question is answered when they are compiled, and the variable is an error.
+
+use std::env;
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+
+use crate::error::{Error, Result};
+
+/// The variable that names what is taken out.
+pub(crate) const VARIABLE: &str = "AIRSTRIP_TAKE_OUT";
+
+/// The safeguards. To the variable they are called as here, in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Safeguard {
+    // How statements are read: docs/decisions/right-answers.md has what these and all that follow are there for.
+    JoinedKeys,
+    Precedence,
+    CountedRows,
+    SimilarTo,
+    LikeEscape,
+    Ordinals,
+    CastNames,
+    LongNumbers,
+    RowsIn,
+    // What the optimiser does.
+    FiltersByPlace,
+    AggregateFilters,
+    ExactLiterals,
+    KeptCasts,
+    InSubqueries,
+    ExistsAnywhere,
+    SingleRows,
+    Correlation,
+    CorrelatedTotals,
+    InLists,
+    MatchesOfAny,
+    Moments,
+    ZonelessTimes,
+    FarMoments,
+    FirstGroups,
+    DistinctLimit,
+    LossyCasts,
+    FailedEstimates,
+    GroupingSets,
+    SanityCheck,
+    Zeros,
+    Uuids,
+    LeafPushdown,
+    VolatileRanges,
+    WindowFrames,
+    // What functions compute.
+    Overflow,
+    Sum,
+    Rounding,
+    LeadLag,
+    Corr,
+    DatePart,
+    ToTimestamp,
+    NestedExtremes,
+    ArgumentErrors,
+    OrdinalPosition,
+    FarPlaces,
+    PercentileCont,
+    MapExtract,
+    ListsOfNulls,
+    RegexpFlags,
+    // What files are said to hold.
+    GroupBounds,
+    CastBounds,
+    TrustedFooters,
+    NotedSchema,
+    NullCounts,
+    Int96,
+    ByPartition,
+    FileTypes,
+    ReceivedDecimals,
+}
+
+impl Safeguard {
+    /// Whether it is in its place.
+    #[inline]
+    pub(crate) fn stands(self) -> bool {
+        !cfg!(debug_assertions) || !taken_out().contains(&self)
+    }
+}
+
+/// What of a list has its safeguard standing.
+pub(crate) fn standing<T, const N: usize>(guarded: [(Safeguard, T); N]) -> impl Iterator<Item = T> {
+    guarded.into_iter().filter(|(safeguard, _)| safeguard.stands()).map(|(_, what)| what)
+}
+
+/// Fails if the variable is set to what is no safeguard, or in a release build; and logs what is taken out.
+pub(crate) fn check() -> Result<()> {
+    let Some(names) = env::var_os(VARIABLE) else { return Ok(()) };
+    if !cfg!(debug_assertions) {
+        return Err(Error::invalid(format!("{VARIABLE} is for tests of debug builds; unset it")));
+    }
+    let named = named(&names.to_string_lossy())?;
+    tracing::warn!(?named, "these safeguards are taken out");
+    Ok(())
+}
+
+/// The safeguards of these names.
+fn named(names: &str) -> Result<Vec<Safeguard>> {
+    let one = |name: &str| {
+        Safeguard::from_str(name, false)
+            .map_err(|_| Error::invalid(format!("{VARIABLE}: there is no safeguard {name:?}")))
+    };
+    names.split(',').map(one).collect()
+}
+
+/// What this process was started without.
+fn taken_out() -> &'static [Safeguard] {
+    static TAKEN_OUT: OnceLock<Vec<Safeguard>> = OnceLock::new();
+    let read = || env::var(VARIABLE).ok().and_then(|names| named(&names).ok()).unwrap_or_default();
+    TAKEN_OUT.get_or_init(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_safeguard_has_is_an_error() {
+        assert_eq!(named("zeros").unwrap(), [Safeguard::Zeros]);
+        assert_eq!(named("int96,filters_by_place").unwrap(), [Safeguard::Int96, Safeguard::FiltersByPlace]);
+        for wrong in ["", "zero", "Zeros", "zeros,", "zeros, sum"] {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn all_stand_where_nothing_is_said() {
+        assert!(Safeguard::value_variants().iter().all(|safeguard| safeguard.stands()));
+    }
+}
