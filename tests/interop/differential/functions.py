@@ -151,12 +151,12 @@ def uuids(x):
 def fields_of_structs(x):
     """Beside columns that are computed and called as their input, or as a field."""
     field = x.pick("st['a']", "st['b']", "st['k']")
-    computed = x.pick("-k as k", "k * 2 as k", "id + 1 as k", "coalesce(k, 0) as k")
+    computed = x.pick("-k as k", "k % 3 as k", "id + 1 as k", "coalesce(k, 0) as k", "nullif(k, 2) as k")
     return Query(
         x.pick(
-            f"select k, {field} v from (select {computed}, st from n0 where id < {x.number(10, 600)}) q",
-            f"select k, {field} v from (select {computed}, st from n0) q where st['k'] < {x.number(-2, 6)}",
-            f"select {field} v, max(k) m from (select {computed}, st from n0) q group by 1",
+            f"select k, {field} v from (select {computed}, st from n0 where id < {x.number(10, 600)})",
+            f"select k, {field} v from (select {computed}, st from n0) where st['k'] < {x.number(-2, 6)}",
+            f"select {field} v, max(k) m from (select {computed}, st from n0) group by 1",
             f"select id, {field} v from n0 where st['a'] {x.pick('<', '=', '>')} {x.number(-3, 6)}",
             f"select x.id, x.st['b'] v from n0 x join n0 y on x.st['k'] = y.k and x.id = y.id",
         )

@@ -1,4 +1,4 @@
-"""Two servers on one root: one as it is started, and one that reads each file anew and plans each query anew."""
+"""Two servers on one root: one as it is started, and one that reads each file anew and plans each query anew, on one core."""
 
 import ctypes
 import os
@@ -13,6 +13,8 @@ from pyarrow import flight
 
 SECONDS = 120
 UNCACHED = ["--read-only", "--column-cache", "0", "--plan-cache", "0", "--frame-cache", "0"]
+# The variable that takes safeguards out of a debug build.
+TAKE_OUT = "AIRSTRIP_TAKE_OUT"
 
 
 def _die_with_parent():
@@ -20,17 +22,27 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def _on_one_core():
+    """Plans have as many partitions as there are cores: with one, they have other operators."""
+    _die_with_parent()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 class Process:
     """A running `airstrip serve ROOT`, and a client of it."""
 
-    def __init__(self, binary, root, *args, variables=None, log=None):
+    def __init__(self, binary, root, *args, taken_out=None, start=_die_with_parent):
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("AIRSTRIP_")}
+        if taken_out:
+            variables[TAKE_OUT] = taken_out
         self._process = subprocess.Popen(
             [binary, "serve", str(root), "--listen", "127.0.0.1:0", "--log", "warn", *args],
             stdout=subprocess.PIPE,
-            stderr=log,
+            # What goes wrong without a safeguard is for its query to tell.
+            stderr=subprocess.DEVNULL if taken_out else None,
             text=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("AIRSTRIP_")} | (variables or {}),
-            preexec_fn=_die_with_parent,
+            env=variables,
+            preexec_fn=start,
         )
         line = self._process.stdout.readline()
         found = re.search(r"grpc://\S+", line)
@@ -54,11 +66,11 @@ class Process:
 class Airstrip:
     """What the runs talk to."""
 
-    def __init__(self, binary, root):
+    def __init__(self, binary, root, *args, taken_out=None):
         self.root = root
         self._asked = 0
-        self._first = Process(binary, root)
-        self._uncached = Process(binary, root, *UNCACHED)
+        self._first = Process(binary, root, *args, taken_out=taken_out)
+        self._uncached = Process(binary, root, *UNCACHED, taken_out=taken_out, start=_on_one_core)
         self._changes = dbapi.connect(self._first.uri, autocommit=True)
 
     def put(self, name, table):

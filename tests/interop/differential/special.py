@@ -32,11 +32,13 @@ NESTED = pa.schema(
         ("q", pa.float64()),  # far from each other
         ("t", pa.string()),  # moments
         ("p", pa.decimal128(30, 20)),  # more digits than a double has
+        ("m", pa.decimal128(8, 2)),  # CENTS
     ]
 )
 
 UUIDS = [uuid.UUID(int=number * 2**100 + number) for number in range(1, 9)]
 KEYS = ["k", "j", "x"]
+CENTS = range(-3900, -3900 + 13 * ROWS, 13)
 LONG = Decimal("0.12345678901234567890")
 DAY = dt.datetime(2024, 3, 10)  # America/Denver sets its clocks forward
 
@@ -69,7 +71,8 @@ def nested(random):
             "y": x * 2 + random.randrange(200),
             "q": some(lambda: random.randrange(-(10**9), 10**9) / 4),
             "t": some(lambda: moment().isoformat() + random.choice(["", "Z", "+02:00"])),
-            "p": some(lambda: LONG + Decimal(random.randrange(-2, 3)) / 10**20),
+            "p": some(lambda: random.choice([LONG, Decimal("0.5")]) + Decimal(random.randrange(-2, 3)) / 10**20),
+            "m": Decimal(CENTS[number]) / 100,
         }
 
     return pa.Table.from_pylist([row(number) for number in range(ROWS)], schema=NESTED)
@@ -161,7 +164,9 @@ def of_another_schema(root, name, table):
 
 
 def int96(root, name, table):
-    pq.write_table(table, root / f"{name}.parquet", row_group_size=GROUP, use_deprecated_int96_timestamps=True)
+    """As Hive and Impala write times, and without a note of their unit."""
+    path = root / f"{name}.parquet"
+    pq.write_table(table, path, row_group_size=GROUP, use_deprecated_int96_timestamps=True, store_schema=False)
 
 
 def nearly_one_type(root, name, table):
@@ -181,6 +186,24 @@ def nearly_one_type(root, name, table):
     folder.rename(root / name)
 
 
+BEYOND = pa.schema([("id", pa.int64()), ("v", pa.int64()), ("h", pa.timestamp("ms"))])
+
+
+def beyond(random):
+    """What doubles and nanoseconds, the types of another file, do not reach."""
+    rows = [{"id": number, "v": 2**53 + 1 + number, "h": dt.datetime(3000, 1, 1)} for number in range(random.randrange(3, 9))]
+    return pa.Table.from_pylist(rows, schema=BEYOND)
+
+
+def beside_finer(root, name, table):
+    folder = root / f".{name}"
+    folder.mkdir()
+    pq.write_table(table, folder / "0.parquet")
+    finer = pa.table({"id": [-1], "v": [0.5], "h": pa.array([dt.datetime(2024, 1, 1)], pa.timestamp("ns"))})
+    pq.write_table(finer, folder / "1.parquet")
+    folder.rename(root / name)
+
+
 # Each table, what makes its rows, and how it lies in the root.
 SPECIAL = {
     "n0": (nested, file),
@@ -188,6 +211,7 @@ SPECIAL = {
     "f1": (written, of_another_schema),
     "f2": (written, int96),
     "f3": (written, nearly_one_type),
+    "f4": (beyond, beside_finer),
 }
 WRITTEN_BY_OTHERS = [name for name, (rows, _) in SPECIAL.items() if rows is written]
 

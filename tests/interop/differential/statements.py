@@ -1,7 +1,7 @@
 """Random statements whose meaning is lost between the text and the plan, or in the plan."""
 
-from queries import Query, kind, table, two
-from special import LONG, WRITTEN_BY_OTHERS
+from queries import Query, kind, shifted, table, two
+from special import CENTS, LONG, WRITTEN_BY_OTHERS
 
 
 @kind
@@ -25,7 +25,40 @@ def ordinals(x):
     t = table(x)
     value = x.pick("max(b) - min(b)", "sum(b) + 1", "count(*) * 2", "round(avg(b), 6)", "max(c) * 2", "coalesce(max(b), 0)")
     order = f"2 {x.order()}, 1 {x.order()}"
-    return Query(f"select a, {value} v from {t} where id > {x.number(0, 900)} group by {x.pick('a', '1')} order by {order}{x.limit()}", True)
+    return Query(f"select a, {value}{x.pick('', ' v')} from {t} where id > {x.number(0, 900)} group by {x.pick('a', '1')} order by {order}{x.limit()}", True)
+
+
+@kind
+def decimals_with_points(x):
+    """Which some value is, and not all doubles that are nearest to one."""
+    cents = lambda: f"{x.random.choice(CENTS) / 100:.2f}"
+    how = x.pick("=", "<", ">=", "<>", "<=", "=")
+    return Query(
+        x.pick(
+            f"select count(*) from n0 where m {how} {cents()}",
+            f"select count(*) from n0 where m {x.pick('', 'not ')}in ({cents()}, {cents()}, {cents()})",
+            f"select id from n0 where m between {cents()} and 38.99",
+            f"select count(*) from n0 where p {how} 0.5",
+            f"select count(*) from n0 where p in (0.5, {cents()})",
+        )
+    )
+
+
+@kind
+def roundings(x):
+    """One type, whatever the places are and wherever the rounded stands."""
+    one, other = two(x)
+    rounded = x.pick("round(c, 1)", "round(c, 0)", "round(c, -1)", "ceil(c)", "floor(c)")
+    several = ", ".join(f"cast({x.number(-300, 300) / 10:.1f} as decimal(10, 2))" for _ in range(3))
+    return Query(
+        x.pick(
+            f"select id, {rounded} v from {one} where {rounded} {x.pick('=', '<', '>=', '<>')} c",
+            f"select id from {one} where {rounded} in ({several})",
+            f"select {rounded} v from {one} where id < 50 union all select c from {other} where id > 1100",
+            f"select x.id xi, y.id yi from {one} x join {other} y on {rounded.replace('(c', '(x.c')} = y.c where x.id < 200",
+            f"select max({rounded}) a, sum({rounded}) b from {one}",
+        )
+    )
 
 
 @kind
@@ -125,6 +158,17 @@ def casts_in_filters(x):
 
 
 @kind
+def failing_estimates(x):
+    """Filters of which an engine may fail to tell from bounds how many rows pass."""
+    t = table(x)
+    how = x.pick("<=", "<", ">", ">=")
+    one = x.pick("cast(b as varchar)", "cast(id as varchar)", "cast(h as date)", "cast(a as varchar)")
+    other = "d" if "date" in one else x.pick("cast(a as varchar)", "cast(b as varchar)")
+    test = x.pick(f"{one} {how} {other}", f"not ({one} {how} {other})", f"{other} {how} {one} and a < {x.number(-3, 9)}")
+    return Query(f"select id from {t} where {test} order by id{x.limit()}", True)
+
+
+@kind
 def groups_of_constants(x):
     """Grouping sets over columns that a filter makes constant, or that are sorted below."""
     t = table(x)
@@ -143,6 +187,52 @@ def extremes_of_several(x):
     one = lambda: x.pick("min(id)", "max(id)", "min(b)", "max(b)", "min(a)")
     other = lambda: x.pick("min(-id + 0)", "max(abs(id - 1200))", "min(b + 1)", "max(-b)", "max(id % 7)")
     return Query(f"select {one()} x, {other()} y from {t} where {x.pick('id >= 0', 'b > -900', f'id > {x.number(1, 900)}')}")
+
+
+@kind
+def extremes_of_casts(x):
+    """Which bounds of the columns do not tell."""
+    t = table(x)
+    value = x.pick("cast(s as int)", "cast(s as bigint)", "cast(b as varchar)", "cast(a as varchar)", "cast(h as date)", "cast(s as double)")
+    return Query(
+        x.pick(
+            f"select min({value}) x, max({value}) y from {t}",
+            f"select max(m) x from (select {value} m from {t}) q",
+            f"select min(m) x, max(m) y from (select {value} m from {t} union all select {value} m from {table(x)}) q",
+        )
+    )
+
+
+@kind
+def shifts(x):
+    """The rows before and after, past NULLs and below LIMIT."""
+    t, column = table(x), x.random.choice("abcd")
+    value = shifted(x, column)
+    return Query(f"select id, {value} over (order by id{x.pick('', ' desc')}) v from {t} where {x.condition(t, 2)} order by id limit {x.number(1, 50)}", True)
+
+
+@kind
+def files_that_do_not_unite(x):
+    """Values that the one type of several files does not hold: an error, and no other value."""
+    what = x.pick("max(v)", "min(h)", "count(distinct v)", "max(h)", "sum(v)", "id, v", "id, h")
+    return Query(f"select {{{{{what} from f4¦error('it does not fit')}}}}", errors=True)
+
+
+@kind
+def merged_lists(x):
+    """Lists that can be made one, if NULL is not forgotten."""
+    t, column = table(x), x.pick("a", "e")
+    value = lambda: str(x.number(-3, 9)) if column == "a" else x.literal("str")
+    listed = lambda: ", ".join([value() for _ in range(x.number(1, 4))] + x.pick([], ["null"], ["null"]))
+    test = lambda: f"{column} {x.pick('', 'not ')}in ({listed()})"
+    both = f"{test()} {x.pick('and', 'or')} {test()}"
+    return Query(
+        x.pick(
+            f"select id, {x.pick('', 'not ')}({both}) v from {t} where id < 400",
+            f"select id from {t} where ({both}) is {x.pick('null', 'not true', 'not false')}",
+            f"select count(*) from {t} where {x.pick('', 'not ')}({both})",
+        )
+    )
 
 
 @kind
