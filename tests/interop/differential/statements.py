@@ -170,8 +170,11 @@ def failing_estimates(x):
 
 @kind
 def groups_of_constants(x):
-    """Grouping sets over columns that a filter makes constant, or that are sorted below."""
+    """Grouping sets over columns that are constant, or that are sorted below."""
     t = table(x)
+    if x.chance(0.4):
+        arm = lambda: f"select 'x' v, g, b from {table(x)} where id < {x.number(5, 90)}"
+        return Query(f"select v, g, count(*) n, max(b) m from ({arm()} union all {arm()}) q group by {x.pick('rollup (v, g)', 'cube (v, g)', 'grouping sets ((v), (g), ())')}")
     how = x.pick("rollup (a, g)", "cube (a, g)", "grouping sets ((a), (g), ())", "rollup (g, a)", "grouping sets ((a, g), (a))")
     below = x.pick(
         f"(select * from {t} where a = {x.number(-3, 9)}) q", f"(select * from {t} where g and a = {x.number(-3, 9)}) q", f"(select * from {t} order by a, id limit {x.number(300, 900)}) q",
@@ -255,6 +258,7 @@ def files_of_writers(x):
     return x.pick(
         lambda: Query(f"select {one()} x0, {one()} x1 from {t}"),
         lambda: Query(f"select {one()} x0, count(*) x1 from {t} where {test()}"),
+        lambda: Query(f"select id from {t} where {x.pick('m', 'v', 'w')} is {x.pick('', 'not ')}null and id < {x.number(100, 600)}"),
         lambda: Query(f"select id, v, w, h from {t} where {test()}"),
         lambda: Query(f"select id, h, ls from {t} where id < {x.number(10, 600)}"),
         lambda: Query(f"select id, m from {t} where {test()} order by m {x.order()}, id limit {x.number(1, 20)}", True),
