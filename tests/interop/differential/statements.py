@@ -247,6 +247,21 @@ def distinct_with_windows(x):
 
 
 @kind
+def told_by_writers(x):
+    """Answered by what the files of several writers tell of their values, or pruned by it."""
+    column = x.pick("m", "v", "w")
+    bound = {"m": x.number(-90, 90), "v": x.number(0, 700), "w": f"'{x.pick('a', 'b', 'c')}{x.number(0, 600)}'"}[column]
+    return Query(
+        x.pick(
+            f"select count({column}) n, min({column}) a, max({column}) b from f0",
+            f"select id from f0 where {column} is null",
+            f"select count(*) from f0 where {column} {x.pick('<', '>')} {bound}",
+            f"select id from f0 where {column} is not null order by {column} {x.pick('', 'desc')}, id limit 5",
+        )
+    )
+
+
+@kind
 def files_of_writers(x):
     """Bounds and counts that other writers leave out, or get wrong."""
     t = x.random.choice(WRITTEN_BY_OTHERS)
