@@ -41,6 +41,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::by_partition::by_partition;
+use super::damage::NamedFiles;
 use super::provider::{DfResult, external};
 use crate::safeguard::Safeguard;
 use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile};
@@ -91,6 +92,7 @@ impl FileSource for CachedSource {
         partition: usize,
     ) -> DfResult<Box<dyn Morselizer>> {
         let parquet = self.parquet.create_morselizer(store, config, partition)?;
+        let parquet: Box<dyn Morselizer> = Box::new(NamedFiles(parquet));
         let rows = Rows::new(&self.parquet, self.batch_size, self.is_ordered)?;
         let files: Box<dyn Morselizer> = match rows.filter(|_| self.cache.is_enabled()) {
             Some(rows) => {

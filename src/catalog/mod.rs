@@ -7,6 +7,7 @@
 mod adapt;
 mod by_partition;
 mod cached;
+mod damage;
 mod dataset;
 mod delta;
 mod describe;

@@ -196,6 +196,24 @@ impl HeldFile {
         Ok(buffer.into())
     }
 
+    /// What a failed [`read`](Self::read) means. A disk that cannot give what it was given has lost it.
+    pub fn read_error(&self, error: io::Error) -> Error {
+        if let Some(ours) = Error::find_in(&error) {
+            return ours.duplicate();
+        }
+        let path = &self.inner.path;
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::data_loss(format!("the file {} was cut while it was read", path.display()))
+            }
+            _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Error::data_loss(format!("the disk cannot read the file {}: {error}", path.display()))
+                    .with_source(error)
+            }
+            _ => io_error("read", path, error),
+        }
+    }
+
     /// Fails if the file was written to since it was opened. Replacing or removing it is no such
     /// change: the bytes behind this descriptor stay.
     pub fn check_unchanged(&self) -> Result<()> {

@@ -25,6 +25,7 @@ use super::encode::{ParallelWriter, write_error};
 use super::encoders::Encoders;
 use super::file::{FileStat, HeldFile};
 use super::footer::{Footer, FooterCache};
+use super::page_headers::WRITER;
 use super::pages::PageMemory;
 use super::root::{Root, Target};
 use super::types::{cast_batch, decodable, storable};
@@ -89,7 +90,7 @@ pub struct StagingOptions {
 impl StagingOptions {
     fn properties(&self) -> WriterPropertiesBuilder {
         WriterProperties::builder()
-            .set_created_by(concat!("airstrip version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_created_by(format!("{WRITER}{}", env!("CARGO_PKG_VERSION")))
             .set_compression(self.codec.compression())
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_max_row_group_bytes(Some(self.row_group_bytes))
