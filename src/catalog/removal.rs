@@ -7,7 +7,7 @@ use super::layout::{Form, dataset_of, schema_dir, view_of};
 use super::name::{DatasetRef, SchemaName};
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Entry, EntryKind, Target, check_no_table, list_entries, list_others};
+use crate::storage::{Entry, EntryKind, Target, check_no_table, io_error, list_entries, list_others};
 
 /// Files that an error names.
 const NAMED: usize = 3;
@@ -86,8 +86,7 @@ impl Catalog {
             }
             let parent = to.parent().unwrap_or(staged);
             let dir = self.root.area().dir();
-            dir.create_dir_all(parent)
-                .map_err(|error| Error::internal(format!("making {}: {error}", parent.display())))?;
+            dir.create_dir_all(parent).map_err(|error| io_error("create", parent, error))?;
             self.root.link_staged(other, &to)?;
         }
         // The directory itself last.
@@ -119,7 +118,7 @@ impl Catalog {
 
     /// What a listing leaves out, but for checksums of files that it has.
     fn hidden_files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let fail = |error| Error::internal(format!("listing {}: {error}", folder.display()));
+        let fail = |error| io_error("list", folder, error);
         let entries = self.root.area().dir().read_dir(folder).map_err(fail)?;
         let names = entries
             .map(|entry| entry.map(|entry| PathBuf::from(entry.file_name())))

@@ -19,7 +19,8 @@ use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, check_no_table, list_entries, list_parts, look_at_folder, parallel_map,
+    Staging, StagingOptions, check_no_table, list_entries, list_parts, look_at_folder, no_regular_file,
+    parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.
@@ -201,7 +202,7 @@ impl Catalog {
             let before = located.directory()?;
             let (paths, partitions) = self.files(&located)?;
             let opened = parallel_map(&paths, |path| {
-                let file = located.area.hold(path)?;
+                let file = located.area.hold_to_read(path)?;
                 let footer = self.footers.of(&file)?;
                 Ok::<_, Error>((file, footer))
             });
@@ -293,6 +294,9 @@ impl Catalog {
         let is_there = |form: &Form| {
             let path = form.path(dataset);
             let Some(found) = self.root.area().look(&path)? else { return Ok(false) };
+            if !found.is_file() && !found.is_dir() {
+                return Err(no_regular_file(&path));
+            }
             Ok::<_, Error>(match form.entry_kind() {
                 EntryKind::File => found.is_file(),
                 EntryKind::Directory => found.is_dir() && self.folder(&path)? != Folder::Other,
@@ -371,7 +375,8 @@ impl Catalog {
         file.take(MAX_REGISTRATION_BYTES)
             .read_to_string(&mut text)
             .map_err(|error| damaged().with_source(error))?;
-        let registration = Registration::parse(&text)?;
+        let registration = Registration::parse(&text)
+            .map_err(|error| Error::new(error.kind(), format!("{}: {}", path.display(), error.message())))?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;
         if area.is_dir(&inner.join(DELTA_LOG))? {
             return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::disable_transparent_huge_pages;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard;
 use crate::server::Server;
-use crate::storage::{Root, blocking, cores};
+use crate::storage::{Root, blocking, cores, descriptor_limit, reserved_descriptors};
 
 /// What is logged: of the Delta library only what is wrong, since it tells of every look at a log.
 const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
@@ -36,8 +36,9 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
     variables::check()?;
     safeguard::check()?;
-    let config = settings.resolve(usable_memory(), cores().get())?;
+    let mut config = settings.resolve(usable_memory(), cores().get())?;
     raise_file_limit();
+    leave_descriptors(&mut config);
     if !config.huge_pages {
         keep_pages_small();
     }
@@ -107,12 +108,18 @@ async fn announce(listener: &TcpListener, catalog: &Arc<Catalog>) -> Result<()> 
 struct Signals {
     term: Signal,
     interrupt: Signal,
+    /// Not to be ended by it: a file that grows too large (ulimit -f) is an error of who writes it.
+    _too_large: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Error::internal(format!("signals: {error}")));
-        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     async fn next(&mut self) {
@@ -157,11 +164,30 @@ fn keep_pages_small() {
     }
 }
 
+/// Fewer descriptors than these do not serve many clients and datasets of many files.
+const FEW_DESCRIPTORS: u64 = 1024;
+
 /// Datasets of many files need many descriptors: take as many as the system allows.
 fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit on open files stays as it is");
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    let limit = descriptor_limit().unwrap_or(u64::MAX);
+    if limit < FEW_DESCRIPTORS {
+        tracing::warn!(limit, "few files and connections may be open at once; raise the limit (ulimit -Hn)");
+    } else {
+        tracing::info!(limit, before = before.current, "files and connections that may be open at once");
+    }
+}
+
+/// Connections may take half of the descriptors, and none of those that are reserved.
+fn leave_descriptors(config: &mut Config) {
+    let Some(limit) = descriptor_limit() else { return };
+    let most = usize::try_from((limit - reserved_descriptors(limit)) / 2).unwrap_or(usize::MAX).max(1);
+    if most < config.server.max_connections {
+        tracing::warn!(most, "fewer connections at once than max-connections: there are too few descriptors");
+        config.server.max_connections = most;
     }
 }

@@ -182,8 +182,7 @@ impl Engine {
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
-        let catalog = Arc::clone(self.catalog());
-        let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
+        let names = Names { catalog: Arc::clone(self.catalog()), environment: environment.clone() };
         if let Statement::Statement(inner) = &statement
             && changes_rows(inner)
         {
@@ -196,12 +195,35 @@ impl Engine {
             return self.modify(activity, change, environment, deadline).await;
         }
         check_no_parameters(&statement, bound.as_ref())?;
-        if let Some(table) = optional_table(&statement)? {
-            let names = names.clone();
-            if !blocking(move || names.is_there(&table)).await? {
-                return Ok(0);
-            }
+        let Some(table) = optional_table(&statement)? else {
+            return self.change_named(activity, statement, names, environment, permit, deadline).await;
+        };
+        let is_there = || {
+            let (names, table) = (names.clone(), table.clone());
+            blocking(move || names.is_there(&table))
+        };
+        if !is_there().await? {
+            return Ok(0);
         }
+        let changed =
+            self.change_named(activity, statement, names.clone(), environment, permit, deadline).await;
+        match changed {
+            // Somebody dropped it meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_there().await? => Ok(0),
+            changed => changed,
+        }
+    }
+
+    /// Makes, changes or removes what a statement names, once its table is known to be there if it has to be.
+    async fn change_named(
+        &self,
+        activity: &Arc<Activity>,
+        statement: Statement,
+        names: Names,
+        environment: &Environment,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<u64> {
         let (statement, aside) = match take_own(statement, &names)? {
             Own::AddColumns { table, columns, known } => {
                 let columns = self.columns(columns, environment, deadline).await?;
@@ -255,10 +277,11 @@ impl Engine {
             ));
         }
         let name = names.resolve(&table.name)?;
-        let known = names.clone();
-        let wanted = name.clone();
-        let exists = blocking(move || known.exists(&wanted, temporary)).await?;
-        if exists && table.if_not_exists {
+        let exists = || {
+            let (names, name) = (names.clone(), name.clone());
+            blocking(move || names.exists(&name, temporary))
+        };
+        if table.if_not_exists && exists().await? {
             return Ok(0);
         }
         let input = Arc::unwrap_or_clone(table.input);
@@ -270,8 +293,16 @@ impl Engine {
         let schema = Arc::clone(query.schema());
         let mode = if table.or_replace { PutMode::Replace } else { PutMode::Create };
         let options = PutOptions { mode, partition_by, as_delta: columns_only, ..PutOptions::default() };
-        let sink = blocking(move || names.sink(&name, schema, options, temporary)).await?;
-        self.run_into(activity, query, sink, permit, deadline).await
+        let made = async {
+            let (names, name) = (names.clone(), name.clone());
+            let sink = blocking(move || names.sink(&name, schema, options, temporary)).await?;
+            self.run_into(activity, query, sink, permit, deadline).await
+        };
+        match made.await {
+            // Somebody else made it meanwhile.
+            Err(error) if table.if_not_exists && is_refusal(&error) && exists().await? => Ok(0),
+            made => made,
+        }
     }
 
     /// Adds rows to a table, or changes those that are there.
@@ -679,8 +710,12 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
         DdlStatement::CreateView(view) => create_view(&view, aside, names)?,
         DdlStatement::CreateCatalogSchema(create) => {
             let schema = schema_name(&create.schema_name)?;
-            if !(create.if_not_exists && catalog.has_schema(&schema)?) {
-                catalog.create_schema(&schema)?;
+            if create.if_not_exists && catalog.has_schema(&schema)? {
+                return Ok(0);
+            }
+            match catalog.create_schema(&schema) {
+                Err(error) if create.if_not_exists && error.kind() == ErrorKind::AlreadyExists => {}
+                created => created?,
             }
         }
         DdlStatement::DropCatalogSchema(drop) => {
@@ -691,8 +726,17 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
                 }
                 SchemaReference::Full { catalog, .. } => return Err(no_catalog(catalog)),
             };
-            if !drop.if_exists || catalog.has_schema(&schema)? {
-                catalog.drop_schema(&schema, drop.cascade)?;
+            if drop.if_exists && !catalog.has_schema(&schema)? {
+                return Ok(0);
+            }
+            match catalog.drop_schema(&schema, drop.cascade) {
+                Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => {
+                    // Somebody else dropped it meanwhile, or something in it.
+                    if catalog.has_schema(&schema)? {
+                        return Err(error);
+                    }
+                }
+                dropped => dropped?,
             }
         }
         DdlStatement::DropTable(drop) => drop_table(&drop, names)?,
@@ -722,7 +766,16 @@ fn register(table: &CreateExternalTable, names: &Names) -> Result<()> {
     if table.if_not_exists && names.catalog.exists(&name)? {
         return Ok(());
     }
-    names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace).map(drop)
+    match names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace) {
+        Err(error) if table.if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        registered => registered.map(drop),
+    }
+}
+
+/// Whether a table was not made because of what is there.
+fn is_refusal(error: &Error) -> bool {
+    use ErrorKind::{AlreadyExists, FailedPrecondition, InvalidArgument};
+    matches!(error.kind(), AlreadyExists | FailedPrecondition | InvalidArgument)
 }
 
 fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {

@@ -280,7 +280,7 @@ impl FooterCache {
         if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip, names)) {
             return Ok((stat, footer));
         }
-        let file = area.hold(path)?.with_names(names.cloned());
+        let file = area.hold_to_read(path)?.with_names(names.cloned());
         Ok((*file.stat(), self.of(&file)?))
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
-use super::area::{Area, if_there, io_error};
+use super::area::{Area, if_there, io_error, no_regular_file};
 use super::table_format::TableFormat;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -116,7 +116,11 @@ impl Walk<'_> {
             let root = self.root.display();
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
-        let entries = read_entries(dir, path)?;
+        let (entries, others) = read_all(dir, path)?;
+        let is_part = |name: &&String| name.ends_with(".parquet") && !name.starts_with(['_', '.']);
+        if let Some(other) = others.iter().find(is_part).filter(|_| !self.only_first) {
+            return Err(no_regular_file(&path.join(other)));
+        }
         match TableFormat::of(dir, &entries, path)? {
             None => {}
             Some(TableFormat::SparkSink) if folders.is_empty() => self.found.is_sink = true,
@@ -163,8 +167,13 @@ pub(super) fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
 }
 
 pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
+    Ok(read_all(dir, path)?.0)
+}
+
+/// The same, and the names of what is neither a file nor a directory.
+fn read_all(dir: &Dir, path: &Path) -> Result<(Vec<Entry>, Vec<String>)> {
     let fail = |error| io_error("list", path, error);
-    let mut entries = Vec::new();
+    let (mut entries, mut others) = (Vec::new(), Vec::new());
     for entry in dir.entries().map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -178,10 +187,13 @@ pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
         let kind = match kind {
             kind if kind.is_file() => EntryKind::File,
             kind if kind.is_dir() => EntryKind::Directory,
-            _ => continue,
+            _ => {
+                others.push(name);
+                continue;
+            }
         };
         entries.push(Entry { name, kind });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    Ok((entries, others))
 }

@@ -12,6 +12,7 @@ mod choice;
 mod column_cache;
 mod decoders;
 mod delta;
+mod disk;
 mod encode;
 mod encoders;
 mod file;
@@ -33,14 +34,15 @@ mod types;
 mod unite;
 mod writeback;
 
-pub use area::Area;
+pub use area::{Area, io_error, no_regular_file};
 pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};
 pub use decoders::{Decoders, end_runtimes};
 pub use delta::{
     Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
-    DeltaVersion, NewFile, Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path,
-    to_logical, to_stored,
+    DeltaVersion, NewFile, Operation, Placing, Transaction, delta_types, file_stats, first_entry,
+    first_entry_path, to_logical, to_stored,
 };
+pub use disk::{descriptor_limit, exhausted_in, reserved_descriptors};
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};

@@ -19,7 +19,9 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
-use super::area::{Area, io_error};
+use super::area::{Area, io_error, open_file};
+use super::delta::sweep_placed;
+use super::disk::served;
 use super::listing::read_entries;
 use super::table_format::check_root;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +82,8 @@ impl Root {
         let failed = AtomicBool::new(false);
         let root = Self { area, read_only, failed, making: Mutex::new(()), _lock: lock };
         if !read_only {
+            served(root.area.path());
+            sweep_placed(&root.area, Path::new(STAGING))?;
             root.sweep()?;
             if !known_format {
                 root.write_small(
@@ -134,6 +138,18 @@ impl Root {
         Ok((path.clone(), file.map_err(|error| io_error("create", &path, error))?.into_std()))
     }
 
+    /// Writes a small file to the staging directory, of which a crash of the machine may leave nothing, and says where.
+    pub(super) fn write_note(&self, ending: &str, content: &[u8]) -> Result<PathBuf> {
+        self.check_writable()?;
+        let path = Path::new(STAGING).join(format!("{}.{ending}", Uuid::new_v4()));
+        let written = self.area.dir().write(&path, content);
+        written.map_err(|error| {
+            self.discard(&path);
+            io_error("write", &path, error)
+        })?;
+        Ok(path)
+    }
+
     /// Creates a file without a name in the staging directory: it is gone when it is closed.
     pub fn create_unnamed(&self) -> Result<File> {
         let (path, file) = self.create_staged()?;
@@ -147,6 +163,11 @@ impl Root {
         let path = Path::new(STAGING).join(Uuid::new_v4().to_string());
         self.area.dir().create_dir(&path).map_err(|error| io_error("create", &path, error))?;
         Ok(path)
+    }
+
+    /// Creates a directory in one that is being staged; [`sync_staged_dir`](Self::sync_staged_dir) makes it durable.
+    pub fn create_dir_in_staged(&self, path: &Path) -> Result<()> {
+        self.area.dir().create_dir(path).map_err(|error| io_error("create", path, error))
     }
 
     /// Writes a file into a directory that is being staged; [`sync_staged_dir`](Self::sync_staged_dir)
@@ -169,7 +190,7 @@ impl Root {
     /// Makes the names in a staged directory durable.
     pub fn sync_staged_dir(&self, path: &Path) -> Result<()> {
         let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
-        self.sync_dir(&dir, path)
+        self.sync_dir(&syncable(&dir, path)?, path)
     }
 
     /// Removes what is left of a staged directory.
@@ -223,6 +244,13 @@ impl Root {
         let from_place = parent_in(dir, from)?;
         self.move_name(&from_place, &to_place, to, target.flags())?;
         self.sync_dir(&from_place.0, from)
+    }
+
+    /// Makes the names in the directory `path` beneath `dir` durable.
+    pub(super) fn sync_within(&self, dir: &Dir, path: &Path) -> Result<()> {
+        self.check_writable()?;
+        let opened = dir.open_dir(path).map_err(|error| io_error("open", path, error))?;
+        self.sync_dir(&syncable(&opened, path)?, path)
     }
 
     /// Removes the file or directory at `path` in one step that survives a crash.
@@ -315,12 +343,9 @@ impl Root {
         parent_in(dir, path)
     }
 
-    /// Syncs a directory. After a failure nobody knows what is durable, so writing ends.
+    /// Syncs a directory, which is a [`syncable`] one. After a failure nobody knows what is durable, so writing ends.
     fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
-        // The directory as it is open only names it (O_PATH): syncing needs a descriptor that reads.
-        let reopened = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let synced = reopened.and_then(|dir| fsync(&dir)).map_err(std::io::Error::from);
-        synced.map_err(|error| {
+        fsync(dir).map_err(std::io::Error::from).map_err(|error| {
             self.failed.store(true, Ordering::Release);
             tracing::error!(path = %path.display(), %error, "a directory could not be synced: no more writes");
             io_error("sync the directory of", path, error)
@@ -365,7 +390,16 @@ impl Drop for Replaced {
     }
 }
 
-/// The open parent directory of `path` beneath `dir`, and its last component.
+/// The directory `dir` by a descriptor that can be synced: one that only names it (O_PATH) cannot. It is had before
+/// anything changes, since whoever has none left has not failed to sync.
+fn syncable(dir: &Dir, path: &Path) -> Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(dir, ".", flags, Mode::empty());
+    let opened = opened.map_err(|error| io_error("open the directory of", path, error.into()))?;
+    Ok(Dir::from_std_file(opened.into()))
+}
+
+/// The parent directory of `path` beneath `dir`, open to be synced, and its last component.
 fn parent_in<'a>(dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
     let Some(name) = path.file_name() else {
         return Err(Error::internal(format!("{} has no file name", path.display())));
@@ -374,7 +408,8 @@ fn parent_in<'a>(dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
         Some(parent) if !parent.as_os_str().is_empty() => dir.open_dir(parent),
         _ => dir.try_clone(),
     };
-    Ok((parent.map_err(|error| io_error("open", path, error))?, Path::new(name)))
+    let parent = parent.map_err(|error| io_error("open", path, error))?;
+    Ok((syncable(&parent, path)?, Path::new(name)))
 }
 
 fn lock(area: &Area) -> Result<File> {
@@ -401,7 +436,7 @@ fn lock(area: &Area) -> Result<File> {
 fn check_format(area: &Area) -> Result<bool> {
     let path = Path::new(PRIVATE).join("FORMAT");
     let mut text = String::new();
-    match area.dir().open(&path) {
+    match open_file(area.dir(), &path) {
         Ok(mut file) => {
             file.read_to_string(&mut text).map_err(|error| io_error("read", &path, error))?;
         }

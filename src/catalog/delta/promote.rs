@@ -38,8 +38,7 @@ impl<'a> StagedTable<'a> {
     fn complete(&self, logical: &Schema, partitions: &[String], files: Vec<NewFile>) -> Result<()> {
         let root = &self.catalog.root;
         let log = self.path.join(DELTA_LOG);
-        let dir = root.area().dir();
-        dir.create_dir(&log).map_err(|error| Error::internal(format!("creating a log: {error}")))?;
+        root.create_dir_in_staged(&log)?;
         root.write_staged(&self.path.join(first_entry_path()), &first_entry(logical, partitions, files)?)?;
         root.sync_staged_dir(&log)?;
         root.sync_staged_dir(&self.path)
@@ -205,11 +204,13 @@ impl Catalog {
         self.root.publish(staged, &path, Target::Replace)?;
         // A directory that looks like a file would puzzle people: it gets the plain name, if that is free.
         let plain = Form::Directory.path(dataset);
-        if path == suffixed
-            && can_be(dataset, Form::Directory)
-            && self.root.publish(&path, &plain, Target::MustBeNew).is_ok()
-        {
-            return self.delta.open(&plain);
+        if path == suffixed && can_be(dataset, Form::Directory) {
+            let renamed = self.root.publish(&path, &plain, Target::MustBeNew);
+            // Whatever keeps the name from it, but that it may not be durable.
+            self.root.check_writable()?;
+            if renamed.is_ok() {
+                return self.delta.open(&plain);
+            }
         }
         self.delta.open(&path)
     }

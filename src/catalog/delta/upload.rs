@@ -10,7 +10,7 @@ use super::super::name::DatasetRef;
 use super::super::store::Catalog;
 use super::super::write::{PutMode, PutOptions, Receipt};
 use super::conform::{Conform, merged};
-use super::writer::{DataWriter, Finished, place_all};
+use super::writer::{DataWriter, Finished, Placed};
 use super::{delta_version, mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Changes, Committed, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
@@ -100,6 +100,8 @@ impl DeltaUpload {
         if let (Some(log), Some(transaction)) = (&log, &options.transaction)
             && let Some((number, files)) = log.committed_transaction(transaction)?
         {
+            // Whoever committed it may not have come to that.
+            log.sync()?;
             return Ok(receipt_again(&log.latest()?, number, &files));
         }
         catalog.check_put(&dataset, &options)?;
@@ -172,8 +174,8 @@ fn publish(
     options: &PutOptions,
     schema: Option<&Schema>,
 ) -> Result<Committed> {
-    let add = place_all(files, partitions, log)?;
-    let mut changes = Changes::append(add, options.transaction.clone());
+    let placed = Placed::new(files, partitions, log, read)?;
+    let mut changes = Changes::append(placed.files(), options.transaction.clone());
     changes.schema = schema.cloned();
     let mut read = read.clone();
     if options.if_version.is_some() || options.mode != PutMode::Append {
@@ -191,7 +193,7 @@ fn publish(
         changes.operation = Operation::Overwrite;
         changes.remove = read.files();
     }
-    log.commit(&read, &changes)
+    placed.commit(&read, &changes)
 }
 
 /// `version` if it has the columns that the rows were fitted to: someone else made the table since.
