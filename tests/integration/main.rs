@@ -10,6 +10,7 @@ mod columns;
 mod command_line;
 mod concurrency;
 mod crash;
+mod damage;
 mod delta;
 mod delta_crash;
 mod descriptors;
