@@ -17,10 +17,12 @@ mod descriptors;
 mod downloads;
 mod endings;
 mod errors;
+mod exhaustion;
 mod filters;
 mod flight_sql;
 mod folders;
 mod harness;
+mod hostile;
 mod interop;
 mod limits;
 mod partitions;
@@ -35,7 +37,3 @@ mod tables_of_others;
 mod tickets;
 mod tidy;
 
-#[path = "../faults/exhaustion.rs"]
-mod exhaustion;
-#[path = "../faults/hostile.rs"]
-mod hostile;
