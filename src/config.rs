@@ -14,10 +14,12 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::catalog::{CatalogOptions, MaintenanceOptions};
+use crate::catalog::{CatalogOptions, MaintenanceOptions, ReplaceOptions};
 use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
 use crate::error::{Error, Result};
-use crate::server::{DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions};
+use crate::server::{
+    DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions, UploadOptions,
+};
 use crate::storage::{BloomFilters, Codec, StagingOptions};
 
 /// The settings as they were given; what is `None` was not.
@@ -74,6 +76,39 @@ pub struct Settings {
     /// root takes the rest [default: 128MiB]
     #[arg(long, env = "AIRSTRIP_UPLOAD_MEMORY", value_name = "SIZE")]
     pub upload_memory: Option<ByteSize>,
+
+    /// How long a reset that comes after the end of an upload's stream through a proxy still counts [default: 20ms]
+    #[arg(long, env = "AIRSTRIP_PUBLISH_DELAY", value_name = "TIME")]
+    pub publish_delay: Option<Period>,
+
+    /// Take only uploads that say how many rows they have (x-airstrip-expected-rows), or that they are whole
+    /// (x-airstrip-commit: explicit) [default: false]
+    #[arg(
+        long,
+        env = "AIRSTRIP_REQUIRE_COMMIT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub require_commit: Option<bool>,
+
+    /// The share of a dataset's rows by which an upload may make it smaller, from 0 to 1 [default: 1, any]
+    #[arg(long, env = "AIRSTRIP_MAX_SHRINK", value_name = "SHARE")]
+    pub max_shrink: Option<f64>,
+
+    /// Refuse uploads that replace a dataset and have no column in common with it [default: false]
+    #[arg(
+        long,
+        env = "AIRSTRIP_STRICT_REPLACE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub strict_replace: Option<bool>,
 
     /// The largest message that is taken from a client [default: 1GiB]
     #[arg(long, env = "AIRSTRIP_MAX_MESSAGE_BYTES", value_name = "SIZE")]
@@ -311,6 +346,10 @@ impl Settings {
             row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
             row_group_bytes: self.row_group_bytes.or(weaker.row_group_bytes),
             upload_memory: self.upload_memory.or(weaker.upload_memory),
+            publish_delay: self.publish_delay.or(weaker.publish_delay),
+            require_commit: self.require_commit.or(weaker.require_commit),
+            max_shrink: self.max_shrink.or(weaker.max_shrink),
+            strict_replace: self.strict_replace.or(weaker.strict_replace),
             max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
             memory_limit: self.memory_limit.or(weaker.memory_limit),
             spill_limit: self.spill_limit.or(weaker.spill_limit),
@@ -392,6 +431,10 @@ impl Settings {
                 first_request: period(self.first_request_timeout, 30),
             },
             zero_copy: self.zero_copy.unwrap_or(true),
+            uploads: UploadOptions {
+                publish_delay: self.publish_delay.map_or(PUBLISH_DELAY, |delay| delay.0),
+                require_commit: self.require_commit.unwrap_or(false),
+            },
             downloads: DownloadOptions {
                 cache_bytes: self.frame_cache.map_or(memory / 8, |size| size.as_u64()),
                 ahead_bytes: bytes("read-ahead", self.read_ahead, 256 << 20)? as u64,
@@ -433,6 +476,10 @@ impl Settings {
                 compact_files: self.compact_files.unwrap_or(64),
                 small_file_bytes: self.small_file.unwrap_or(ByteSize::mib(16)).as_u64(),
             },
+            replace: ReplaceOptions {
+                max_shrink: self.max_shrink.map(|share| fraction("max-shrink", share)).transpose()?,
+                same_columns: self.strict_replace.unwrap_or(false),
+            },
         })
     }
 }
@@ -453,6 +500,16 @@ fn between(name: &str, value: Option<ByteSize>, default: u32, range: RangeInclus
 const SQL_DEPTH: usize = 1000;
 /// Each query thread reserves a stack's addresses.
 const QUERY_THREADS: usize = 1024;
+
+/// Far more than a proxy takes that sends a stream's end and its reset in one write.
+const PUBLISH_DELAY: Duration = Duration::from_millis(20);
+
+fn fraction(name: &str, value: f64) -> Result<f64> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::invalid(format!("{name} is a number from 0 to 1, not {value}")))
+}
 
 fn count(name: &str, value: usize, most: usize) -> Result<usize> {
     if (1..=most).contains(&value) {
@@ -499,7 +556,8 @@ mod tests {
             let error = Settings::parse(text).unwrap_err();
             assert!(error.message().contains("line 1"), "{error}");
         }
-        let zero = Settings::parse("max-queries = 0").unwrap();
-        assert!(zero.resolve(1 << 30, 2).is_err());
+        for wrong in ["max-queries = 0", "max-shrink = 1.5"] {
+            assert!(Settings::parse(wrong).unwrap().resolve(1 << 30, 2).is_err(), "{wrong}");
+        }
     }
 }

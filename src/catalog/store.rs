@@ -14,6 +14,7 @@ use super::layout::{Form, dataset_of, schema_dir, schema_of};
 use super::name::{DatasetRef, SchemaName};
 use super::partitions::{Partitions, partitions_of};
 use super::registration::{Allowed, Registration};
+use super::replacing::ReplaceOptions;
 use super::several::check_one_table;
 use super::sink;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +46,8 @@ pub struct CatalogOptions {
     pub staging: StagingOptions,
     /// When Delta tables are compacted by themselves.
     pub maintenance: MaintenanceOptions,
+    /// What an upload may do to what it replaces.
+    pub replace: ReplaceOptions,
 }
 
 /// All datasets of a root.

@@ -12,6 +12,7 @@ use super::delta::{AtVersion, Conform, DeltaUpload};
 use super::layout::{Form, schema_dir};
 use super::name::{DatasetRef, SchemaName};
 use super::raw::RawScan;
+use super::replacing::Guards;
 use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +50,8 @@ pub struct PutOptions {
     pub partition_by: Vec<String>,
     /// Whether a new dataset is a Delta table from the start.
     pub as_delta: bool,
+    /// What is looked at before a dataset is replaced.
+    pub guards: Guards,
 }
 
 /// What became durable.
@@ -107,6 +110,11 @@ impl Upload {
     /// Makes the upload the dataset, or a part of it, durably and in one step. To be called only at the true
     /// end of the client's stream, and where the caller cannot be cancelled half-way.
     pub fn commit(self) -> Result<Receipt> {
+        self.commit_after(&|| Ok(()))
+    }
+
+    /// The same, if `look` allows it when all is stored and nothing is visible yet.
+    pub fn commit_after(self, look: &dyn Fn() -> Result<()>) -> Result<Receipt> {
         let rows = match &self.way {
             Way::File(upload) => upload.staged.rows(),
             Way::Delta(upload) => upload.rows(),
@@ -119,8 +127,8 @@ impl Upload {
             )));
         }
         match self.way {
-            Way::File(upload) => upload.commit(),
-            Way::Delta(upload) => upload.commit(),
+            Way::File(upload) => upload.commit(look),
+            Way::Delta(upload) => upload.commit(look),
         }
     }
 }
@@ -139,6 +147,7 @@ struct FileUpload {
     catalog: Arc<Catalog>,
     dataset: DatasetRef,
     options: PutOptions,
+    schema: SchemaRef,
     staged: StagedFile,
 }
 
@@ -151,17 +160,20 @@ impl FileUpload {
     ) -> Result<Self> {
         let forms = catalog.check_put(&dataset, &options)?;
         catalog.replaceable(&dataset, &forms)?;
-        let staged = catalog.staging.create(schema)?;
-        Ok(Self { catalog, dataset, options, staged })
+        catalog.check_columns(&dataset, &schema, &options)?;
+        let staged = catalog.staging.create(Arc::clone(&schema))?;
+        Ok(Self { catalog, dataset, options, schema, staged })
     }
 
-    fn commit(mut self) -> Result<Receipt> {
+    fn commit(mut self, look: &dyn Fn() -> Result<()>) -> Result<Receipt> {
         let rows = self.staged.rows();
         self.staged.finish()?;
+        look()?;
 
         let catalog = &self.catalog;
         let _lock = catalog.lock(&self.dataset);
         let forms = catalog.check_put(&self.dataset, &self.options)?;
+        catalog.check_replaced(&self.dataset, &self.schema, rows, &self.options)?;
         let hidden = catalog.replaceable(&self.dataset, &forms)?;
         for form in &hidden {
             if catalog.is_delta(&form.path(&self.dataset))? {

@@ -89,14 +89,23 @@ impl TableSink {
 
     /// Makes the table visible, and says how many rows it has. Blocks.
     pub fn finish(self) -> Result<u64> {
+        self.finish_after(&|| Ok(()))
+    }
+
+    /// The same, if `look` allows it right before it becomes visible.
+    pub fn finish_after(self, look: &dyn Fn() -> Result<()>) -> Result<u64> {
         match self {
-            Self::Dataset(upload) => Ok(upload.commit()?.rows),
+            Self::Dataset(upload) => Ok(upload.commit_after(look)?.rows),
             Self::Temporary { upload, tables, name, replace, before } => {
+                look()?;
                 let (snapshot, rows) = upload.finish()?;
                 tables.add(&name, snapshot, replace, before.as_ref())?;
                 Ok(rows - before.map_or(0, |before| before.dataset.rows()))
             }
-            Self::Change(sink) => sink.finish(),
+            Self::Change(sink) => {
+                look()?;
+                sink.finish()
+            }
         }
     }
 }

@@ -209,7 +209,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::catalog::{Catalog, CatalogOptions, MaintenanceOptions};
+    use crate::catalog::{Catalog, CatalogOptions, MaintenanceOptions, ReplaceOptions};
     use crate::engine::{AdmissionOptions, Engine, EngineOptions, Environment, Source, SqlLimits};
     use crate::storage::{BloomFilters, Codec, Root, StagingOptions};
 
@@ -236,6 +236,7 @@ mod tests {
                 bloom_filters: BloomFilters::None,
             },
             maintenance: MaintenanceOptions { compact_files: 0, small_file_bytes: 0 },
+            replace: ReplaceOptions::default(),
         };
         let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
         let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };

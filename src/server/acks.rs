@@ -86,6 +86,11 @@ impl Acks {
         let _ = self.answers.send(Waiting::InMemory(last)).await;
     }
 
+    /// Whether nobody waits for answers any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.answers.is_closed()
+    }
+
     /// Comes true when nobody waits for answers any more.
     pub(super) async fn closed(&self) {
         self.answers.closed().await;

@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use super::flight::Handler;
 use super::flight_sql::{self, Answer};
+use super::lenient;
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::named;
@@ -422,9 +423,7 @@ enum Encoding {
 /// Reads a message: JSON if it starts with `{`, protobuf otherwise.
 fn decode<M: Message + Default + DeserializeOwned>(body: &Bytes) -> Result<(M, Encoding)> {
     if body.first() == Some(&b'{') {
-        let message = serde_json::from_slice(body)
-            .map_err(|error| Error::invalid(format!("the action's body is not what it takes: {error}")))?;
-        return Ok((message, Encoding::Json));
+        return Ok((lenient::from_json(body, "the action's body")?, Encoding::Json));
     }
     let message = M::decode(body.clone()).map_err(|error| {
         Error::invalid(format!(

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
+use super::rest::discard;
+use super::rpc::Rpc;
+
 /// A request body that fails where the client's stream was cut.
 ///
 /// Without it a reset stream can look whole: hyper reads RST_STREAM with NO_ERROR as the end, and
@@ -15,12 +18,23 @@ use tonic::Status;
 /// an end counts only if HTTP/2 said so (END_STREAM).
 #[derive(Debug)]
 pub(super) struct GuardedBody {
-    inner: tonic::body::Body,
+    /// `None` after its true end.
+    inner: Option<tonic::body::Body>,
+    rpc: Rpc,
 }
 
 impl GuardedBody {
-    pub(super) fn new(inner: tonic::body::Body) -> Self {
-        Self { inner }
+    /// The body of the request of `rpc`, which counts its bytes.
+    pub(super) fn new(inner: tonic::body::Body, rpc: Rpc) -> Self {
+        Self { inner: Some(inner), rpc }
+    }
+}
+
+impl Drop for GuardedBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.inner.take().filter(|body| !body.is_end_stream()) {
+            discard(body);
+        }
     }
 }
 
@@ -28,27 +42,32 @@ impl Body for GuardedBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => Some(Ok(frame)),
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self { inner: body, rpc } = self.get_mut();
+        let Some(inner) = body else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(Pin::new(&mut *inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                rpc.count_received(frame.data_ref().map_or(0, Bytes::len));
+                Some(Ok(frame))
+            }
             Some(Err(error)) => {
                 tracing::debug!(%error, "the request's stream broke");
                 Some(Err(cut()))
             }
-            None if self.inner.is_end_stream() => None,
+            None if inner.is_end_stream() => {
+                *body = None;
+                None
+            }
             None => Some(Err(cut())),
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

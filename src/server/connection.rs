@@ -101,6 +101,11 @@ impl Connection {
     pub(super) fn peer(&self) -> Peer {
         Peer { connection: self.id, address: self.stream.peer_addr().ok(), sharing: Arc::default() }
     }
+
+    /// Its next bytes, which stay to be read: none at its end.
+    pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.peek(buffer).await
+    }
 }
 
 impl Drop for Connection {

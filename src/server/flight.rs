@@ -12,11 +12,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::actions::action_types;
 use super::download::Downloads;
+use super::early::early;
 use super::flight_sql::{Functions, Statements};
 use super::respond::{Chunks, Responses, flight_data};
 use super::rpc::Rpc;
 use super::serve::ServerOptions;
-use super::session::{Client, Sessions, sessions_schema};
+use super::session::{ANONYMOUS, Client, Sessions, sessions_schema};
 use super::status::status;
 use super::target::Target;
 use crate::engine::Engine;
@@ -63,8 +64,12 @@ impl Handler {
     pub(super) async fn chunks(&self, request: Request<Ticket>) -> Result<Chunks, Status> {
         let (rpc, client) = origin(&request)?;
         let scope = self.sessions.environment(&client).scope;
-        let target = Target::of_ticket(&request.into_inner(), scope, self.engine.catalog()).await;
-        self.get(target.map_err(fail)?, &client, rpc).await.map_err(fail)
+        let (handler, ticket) = (self.clone(), request.into_inner());
+        early(async move {
+            let target = Target::of_ticket(&ticket, scope, handler.engine.catalog()).await;
+            handler.get(target.map_err(fail)?, &client, rpc).await.map_err(fail)
+        })
+        .await
     }
 
     async fn target(&self, descriptor: &FlightDescriptor, client: &Client) -> Result<Target, Status> {
@@ -81,7 +86,11 @@ fn fail(error: Error) -> Status {
 
 /// What every method needs to know of its request.
 fn origin<T>(request: &Request<T>) -> Result<(Rpc, Client), Status> {
-    Ok((Rpc::of(request)?, Client::of_request(request).map_err(fail)?))
+    let (rpc, client) = (Rpc::of(request)?, Client::of_request(request).map_err(fail)?);
+    if client.user != ANONYMOUS {
+        rpc.is_of(&client.user);
+    }
+    Ok((rpc, client))
 }
 
 #[tonic::async_trait]
@@ -159,12 +168,17 @@ impl FlightService for Handler {
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         let (rpc, client) = origin(&request)?;
-        self.exchange(request.into_inner(), &client, rpc).await.map(Response::new).map_err(fail)
+        let (handler, messages) = (self.clone(), request.into_inner());
+        let answer =
+            early(async move { handler.exchange(messages, &client, rpc).await.map_err(fail) }).await?;
+        Ok(Response::new(answer))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let (rpc, client) = origin(&request)?;
-        let body = self.act(&request.into_inner(), &client, &rpc).await.map_err(fail)?;
+        let action = request.into_inner();
+        rpc.does(&action.r#type);
+        let body = self.act(&action, &client, &rpc).await.map_err(fail)?;
         let results = body.map(|body| Ok(arrow_flight::Result { body }));
         Ok(self.answer(futures::stream::iter(results).boxed(), &client))
     }

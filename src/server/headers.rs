@@ -7,8 +7,13 @@ use crate::error::{Error, Result};
 /// How they begin.
 const BEGIN: &str = "x-airstrip-";
 
+/// As much of an unknown name as an error repeats.
+const MAX_NAME: usize = 100;
+
 /// All that there are.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
+    "x-airstrip-allow",
+    "x-airstrip-commit",
     "x-airstrip-compression",
     "x-airstrip-endpoints",
     "x-airstrip-expected-rows",
@@ -26,16 +31,20 @@ pub(super) fn check(metadata: &MetadataMap) -> Result<()> {
     for key in metadata.keys() {
         let name = name_of(&key);
         if name.starts_with(BEGIN) && !NAMES.contains(&name) {
-            let nearest = NAMES.iter().max_by(|a, b| likeness(a, name).total_cmp(&likeness(b, name)));
-            let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
-            return Err(Error::invalid(format!("there is no header {name}{hint}")));
+            return Err(unknown("header", name, &NAMES));
         }
     }
     Ok(())
 }
 
-fn likeness(known: &str, name: &str) -> f64 {
-    strsim::jaro_winkler(known.trim_start_matches(BEGIN), name.trim_start_matches(BEGIN))
+/// The error for a name that is none of those that are `known`: a header, an option, a field of a body.
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
+    let short: String = name.chars().take(MAX_NAME).collect();
+    let likeness =
+        |known: &str| strsim::jaro_winkler(known.trim_start_matches(BEGIN), short.trim_start_matches(BEGIN));
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+    Error::invalid(format!("there is no {what} {short}{hint}"))
 }
 
 /// The name of a header, whatever its value is.

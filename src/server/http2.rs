@@ -1,9 +1,9 @@
 //! HTTP/2 over accepted connections.
 //!
 //! Served by hyper as it is, not by tonic's server on top of it: that one sends bodies of `Bytes` alone, of which each
-//! becomes an HTTP/2 frame and a system call of its own (see [`Rope`](super::rope::Rope)). Against abuse there are
-//! hyper's defaults: 16 KiB of headers, 1024 streams reset for the client's errors, 20 that the client reset before
-//! they were taken.
+//! becomes an HTTP/2 frame and a system call of its own (see [`Rope`](super::rope::Rope)). Against abuse there is
+//! hyper's default of 16 KiB of headers, and limits on streams that are reset, whose excess ends the connection with all
+//! that runs on it: a connection of a proxy has those of many clients, and lives for long.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::connection::Connection;
+use super::foreign::Doorkeeper;
 
 /// The settings of HTTP/2 connections, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,10 @@ pub struct HttpOptions {
     /// How long a connection may be there without a request.
     pub first_request: Duration,
 }
+
+/// Streams of a connection that were reset for errors of the client's, in all its life: data that comes when its stream
+/// is gone is one.
+const MAX_ERRORS: usize = 1 << 16;
 
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection without a request may take to end once it is asked to.
@@ -62,6 +67,7 @@ pub(super) async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let server = builder(options);
+    let doorkeeper = Arc::new(Doorkeeper::default());
     let (stopping, _) = watch::channel(());
     {
         let (mut connections, mut stop) = (pin!(connections), pin!(stop));
@@ -70,8 +76,19 @@ pub(super) async fn serve<S, B>(
                 () = &mut stop => break,
                 next = connections.next() => match next {
                     Some(Ok(connection)) => {
-                        let goodbye = Goodbye { stopping: stopping.subscribe(), patience: options.first_request };
-                        tokio::spawn(connected(server.clone(), connection, service.clone(), goodbye));
+                        let mut goodbye = Goodbye { stopping: stopping.subscribe(), patience: options.first_request };
+                        let (server, service) = (server.clone(), service.clone());
+                        let doorkeeper = Arc::clone(&doorkeeper);
+                        tokio::spawn(async move {
+                            let has_asked = AtomicBool::new(false);
+                            let connection = tokio::select! {
+                                connection = doorkeeper.only_http2(connection) => connection,
+                                () = goodbye.due(&has_asked) => None,
+                            };
+                            if let Some(connection) = connection {
+                                connected(server, connection, service, goodbye).await;
+                            }
+                        });
                     }
                     Some(Err(_)) => {}
                     None => break,
@@ -92,6 +109,9 @@ fn builder(options: HttpOptions) -> Builder<TokioExecutor> {
         .initial_connection_window_size(options.connection_window)
         .max_frame_size(options.frame)
         .max_concurrent_streams(options.max_streams)
+        // Clients that give up at once may all be there at a time.
+        .max_pending_accept_reset_streams(usize::try_from(options.max_streams).ok())
+        .max_local_error_reset_streams(MAX_ERRORS)
         .keep_alive_interval(options.keepalive)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     builder

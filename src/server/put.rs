@@ -1,6 +1,7 @@
 //! DoPut: a client's stream becomes a dataset, or nothing at all.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
@@ -10,16 +11,16 @@ use tracing::Instrument;
 
 use super::acks::Acks;
 use super::flight::Handler;
-use super::headers::header;
 use super::receive::Receiver;
 use super::respond::Responses;
 use super::rpc::Rpc;
 use super::session::Client;
 use super::status::status;
 use super::target::Target;
-use crate::catalog::{DatasetRef, PutMode, PutOptions, Receipt, Upload, parse_transaction};
+use super::terms::Terms;
+use crate::catalog::{DatasetRef, Receipt, Upload};
 use crate::engine::{Scope, cancelled};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::{Storing, blocking};
 
@@ -32,11 +33,12 @@ impl Handler {
         client: Client,
         rpc: &Rpc,
     ) -> Result<Responses<PutResult>> {
-        let options = put_options(metadata)?;
+        let terms = Terms::of_headers(metadata, client.behind_proxy, self.options.uploads)?;
         let (answers, answered) = Acks::new(Arc::clone(self.engine.catalog()));
-        let receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
+        let mut receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
+        receiver.settle_for(terms.settling());
         let handler = self.clone();
-        let upload = Put { handler, receiver, options, client, answers: answers.clone(), rpc: rpc.clone() };
+        let upload = Put { handler, receiver, terms, client, answers: answers.clone(), rpc: rpc.clone() };
         // The task outlives the request where it must: a publish that began is carried to its end.
         let task = tokio::spawn(upload.run().instrument(rpc.span().clone()));
         tokio::spawn(async move {
@@ -54,7 +56,7 @@ impl Handler {
 struct Put {
     handler: Handler,
     receiver: Receiver,
-    options: PutOptions,
+    terms: Terms,
     client: Client,
     answers: Acks,
     rpc: Rpc,
@@ -70,11 +72,13 @@ impl Put {
         let scope = Scope::default();
         match Target::of_descriptor(&descriptor, scope, self.handler.engine.catalog()).await? {
             Target::Command(command) => {
-                let Self { handler, receiver, options, client, answers, rpc } = self;
+                let Self { handler, receiver, terms, client, answers, rpc } = self;
+                let upload = Uploading { receiver, terms, answers: answers.clone() };
                 tokio::select! {
-                    done = handler.command_put(command, receiver, options, &client, &rpc) => done,
+                    biased;
                     // What is being published then is carried to its end.
                     () = answers.closed() => Err(cancelled()),
+                    done = handler.command_put(command, upload, &client, &rpc) => done,
                 }
             }
             _ => Err(Error::invalid("an upload goes to a path: FlightDescriptor.for_path(name)")),
@@ -87,12 +91,15 @@ impl Put {
         let Some(schema) = self.receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
+        // The look at the commit is in place of a wait here.
+        self.receiver.settle_for(Duration::ZERO);
         let (catalog, to, options) =
-            (Arc::clone(self.handler.engine.catalog()), dataset.clone(), self.options.clone());
+            (Arc::clone(self.handler.engine.catalog()), dataset.clone(), self.terms.put.clone());
         let upload = blocking(move || Upload::begin(catalog, to, schema, options)).await?;
         let upload = self.store(upload).await?;
+        let look = LastLook::new(&self.answers, &self.terms);
         // Only here, after the stream's true end, does anything become visible.
-        let receipt = blocking(move || upload.commit()).await?;
+        let receipt = blocking(move || upload.commit_after(&|| look.look())).await?;
         put_result(&dataset, &receipt)
     }
 
@@ -100,15 +107,54 @@ impl Put {
     async fn store(&mut self, upload: Upload) -> Result<Upload> {
         let mut storing = Storing::new(upload);
         while let Some(received) = self.receiver.next().await? {
+            let is_ours = self.terms.whole.take(&received)?;
             if let Some(batch) = received.batch {
                 storing = storing.write(batch).await?;
             }
-            if !received.app_metadata.is_empty() {
+            if !received.app_metadata.is_empty() && !is_ours {
                 let patience = self.handler.options.idle_timeout;
                 self.answers.acknowledge(&received.app_metadata, patience).await?;
             }
         }
+        self.terms.whole.check()?;
         storing.finish().await
+    }
+}
+
+/// An upload that a command is about.
+pub(super) struct Uploading {
+    pub(super) receiver: Receiver,
+    pub(super) terms: Terms,
+    pub(super) answers: Acks,
+}
+
+/// A last look, right before an upload is published, at whether its stream was reset after its end.
+///
+/// HAProxy before 2.8 sends the server the regular end of a stream whose client has died, and the reset only after it. The
+/// answer's stream is gone as soon as the reset is taken note of. That takes a moment, so that requests of proxies are
+/// waited for; while rows are synced most of it passes by itself.
+pub(super) struct LastLook {
+    answers: Acks,
+    due: Instant,
+}
+
+impl LastLook {
+    /// A look at the stream of `answers`, made at the stream's end.
+    pub(super) fn new(answers: &Acks, terms: &Terms) -> Self {
+        Self { answers: answers.clone(), due: Instant::now() + terms.settling() }
+    }
+
+    /// Fails if the stream was reset. Blocks until that would have shown.
+    pub(super) fn look(&self) -> Result<()> {
+        std::thread::sleep(self.due.saturating_duration_since(Instant::now()));
+        if self.answers.is_closed() {
+            tracing::info!("the upload's stream was reset after its end: nothing is published");
+            return Err(Error::new(
+                ErrorKind::Aborted,
+                "the stream was reset right after its end, so that it may be cut; nothing was stored",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -124,44 +170,4 @@ fn put_result(dataset: &DatasetRef, receipt: &Receipt) -> Result<PutResult> {
     let json = serde_json::to_vec(&receipt)
         .map_err(|error| Error::internal(format!("writing a receipt: {error}")))?;
     Ok(PutResult { app_metadata: json.into() })
-}
-
-fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
-    let mode = match header(metadata, "x-airstrip-mode")? {
-        None | Some("replace") => PutMode::Replace,
-        Some("create") => PutMode::Create,
-        Some("append") => PutMode::Append,
-        Some(other) => {
-            return Err(Error::invalid(format!(
-                "x-airstrip-mode is replace, create or append, not {other:?}"
-            )));
-        }
-    };
-    let expected_rows = header(metadata, "x-airstrip-expected-rows")?
-        .map(|text| {
-            text.parse()
-                .map_err(|_| Error::invalid(format!("x-airstrip-expected-rows is a number, not {text:?}")))
-        })
-        .transpose()?;
-    let if_version = header(metadata, "x-airstrip-if-version")?.map(str::to_owned);
-    let merge_schema = match header(metadata, "x-airstrip-schema")? {
-        None | Some("strict") => false,
-        Some("merge") => true,
-        Some(other) => {
-            return Err(Error::invalid(format!("x-airstrip-schema is strict or merge, not {other:?}")));
-        }
-    };
-    let transaction = header(metadata, "x-airstrip-txn")?.map(parse_transaction).transpose()?;
-    let columns = header(metadata, "x-airstrip-partition-by")?;
-    let partition_by = columns.map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
-    let partition_by = partition_by.unwrap_or_default();
-    Ok(PutOptions {
-        mode,
-        if_version,
-        expected_rows,
-        merge_schema,
-        transaction,
-        partition_by,
-        as_delta: false,
-    })
 }

@@ -24,6 +24,7 @@ use tonic::Streaming;
 
 use super::decimals::{check_decimals, has_decimals};
 use super::rpc::Rpc;
+use super::status::is_of_request;
 use super::strings::to_strings;
 use crate::error::{Error, ErrorKind, Result, contain};
 use crate::safeguard::Safeguard;
@@ -47,13 +48,21 @@ pub(super) struct Receiver {
     messages: Streaming<FlightData>,
     rpc: Rpc,
     patience: Duration,
+    /// How long the stream's end is not believed.
+    settling: Duration,
     decoder: Option<Decoder>,
 }
 
 impl Receiver {
     /// A receiver of `messages`, which gives up when nothing arrives for `patience`.
     pub(super) fn new(messages: Streaming<FlightData>, rpc: Rpc, patience: Duration) -> Self {
-        Self { messages, rpc, patience, decoder: None }
+        Self { messages, rpc, patience, settling: Duration::ZERO, decoder: None }
+    }
+
+    /// Has the stream's end count only when so much time has passed in which it was not reset. Whoever receives has to
+    /// be dropped by a reset.
+    pub(super) fn settle_for(&mut self, settling: Duration) {
+        self.settling = settling;
     }
 
     /// The first message; its descriptor says what the stream is about. It may be the schema too.
@@ -87,7 +96,10 @@ impl Receiver {
     /// What comes next, or `None` at the stream's true end.
     pub(super) async fn next(&mut self) -> Result<Option<Received>> {
         loop {
-            let Some(message) = self.message().await? else { return Ok(None) };
+            let Some(message) = self.message().await? else {
+                tokio::time::sleep(self.settling).await;
+                return Ok(None);
+            };
             let mut app_metadata = message.app_metadata.clone();
             let is_empty = message.data_header.is_empty();
             let batch = match self.decoder.take() {
@@ -176,6 +188,7 @@ fn broken(status: &tonic::Status) -> Error {
             Error::exhausted(format!("{} (the setting max-message-bytes)", status.message()))
         }
         tonic::Code::InvalidArgument => Error::invalid(status.message()),
+        tonic::Code::Internal if is_of_request(status.message()) => Error::invalid(status.message()),
         _ => Error::new(ErrorKind::Aborted, format!("nothing was done: {}", status.message())),
     }
 }

@@ -11,6 +11,7 @@ use bytes::Buf;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use percent_encoding::percent_decode;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tower::{Layer, Service};
@@ -19,11 +20,15 @@ use uuid::Uuid;
 
 use super::body::GuardedBody;
 use super::connection::Peer;
-use super::status::fit;
+use super::status::{blame_request, fit};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// As much of a dataset's name or a SQL text as a log line carries.
 const MAX_LOGGED: usize = 200;
+/// The same of an error's text.
+const MAX_ERROR_LOGGED: usize = 500;
+/// When the log first tells that an RPC still runs, in milliseconds since its start.
+const FIRST_LINE_MS: u64 = 60_000;
 
 /// What the handlers know of the RPC that they serve; in the request's extensions.
 #[derive(Debug, Clone)]
@@ -38,8 +43,33 @@ struct Shared {
     started: Instant,
     deadline: Option<Instant>,
     rows: AtomicU64,
+    /// Bytes of the response.
     bytes: AtomicU64,
+    /// Bytes of the request.
+    received: AtomicU64,
+    /// When the log next tells that the RPC still runs, in milliseconds since its start.
+    next_line: AtomicU64,
     finished: AtomicBool,
+}
+
+impl Shared {
+    fn new(id: &str, timeout: Option<Duration>) -> Self {
+        let started = Instant::now();
+        Self {
+            id: id.to_owned(),
+            started,
+            deadline: timeout.map(|timeout| started + timeout),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            next_line: AtomicU64::new(FIRST_LINE_MS),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    fn ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Rpc {
@@ -60,13 +90,57 @@ impl Rpc {
 
     /// Notes what the RPC is about: a dataset's name or a SQL text.
     pub(super) fn about(&self, what: &str) {
-        let cut: String = what.chars().take(MAX_LOGGED).collect();
-        self.span.record("about", cut.as_str());
+        self.note("about", what);
+    }
+
+    /// Notes which action a DoAction does.
+    pub(super) fn does(&self, action: &str) {
+        self.note("action", action);
+    }
+
+    /// Notes who asks.
+    pub(super) fn is_of(&self, user: &str) {
+        self.note("user", user);
+    }
+
+    fn note(&self, field: &str, text: &str) {
+        let cut: String = text.chars().take(MAX_LOGGED).collect();
+        self.span.record(field, cut.as_str());
     }
 
     /// Counts rows that were sent or received.
     pub(super) fn count_rows(&self, rows: u64) {
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of the request's messages.
+    pub(super) fn count_received(&self, bytes: usize) {
+        self.shared.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.tell();
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// Tells now and then, and less and less often, that a transfer still runs.
+    fn tell(&self) {
+        let (ms, due) = (self.shared.ms(), self.shared.next_line.load(Ordering::Relaxed));
+        if ms < due {
+            return;
+        }
+        let next = ms.saturating_mul(2);
+        if self.shared.next_line.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let (rows, bytes, received) = self.counted();
+            self.span.in_scope(|| tracing::info!(rows, bytes, received, ms, "still runs"));
+        }
+    }
+
+    fn counted(&self) -> (u64, u64, u64) {
+        let Shared { rows, bytes, received, .. } = &*self.shared;
+        let [rows, bytes, received] = [rows, bytes, received].map(|count| count.load(Ordering::Relaxed));
+        (rows, bytes, received)
     }
 
     /// The RPC's span, for tasks that work for it.
@@ -77,12 +151,7 @@ impl Rpc {
     /// A context that belongs to no request.
     #[cfg(test)]
     pub(super) fn detached() -> Self {
-        let (rows, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (started, finished) = (Instant::now(), AtomicBool::new(false));
-        Self {
-            shared: Arc::new(Shared { id: String::new(), started, deadline: None, rows, bytes, finished }),
-            span: Span::none(),
-        }
+        Self { shared: Arc::new(Shared::new("", None)), span: Span::none() }
     }
 
     /// The id of the request, as the log and the client have it.
@@ -90,14 +159,23 @@ impl Rpc {
         &self.shared.id
     }
 
-    fn finish(&self, outcome: &str) {
+    /// Logs the RPC's end, with the status among the headers or trailers that say it.
+    fn finish_by(&self, headers: &HeaderMap) {
+        let Some(code) = headers.get("grpc-status") else { return };
+        let error = headers.get("grpc-message").map(|message| {
+            let text = percent_decode(message.as_bytes()).decode_utf8_lossy();
+            text.chars().take(MAX_ERROR_LOGGED).collect::<String>()
+        });
+        self.finish(outcome(code), error.as_deref().filter(|error| !error.is_empty()));
+    }
+
+    fn finish(&self, outcome: &str, error: Option<&str>) {
         if self.shared.finished.swap(true, Ordering::AcqRel) {
             return;
         }
-        let rows = self.shared.rows.load(Ordering::Relaxed);
-        let bytes = self.shared.bytes.load(Ordering::Relaxed);
-        let ms = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.span.in_scope(|| tracing::info!(outcome, rows, bytes, ms, "rpc"));
+        let (rows, bytes, received) = self.counted();
+        let ms = self.shared.ms();
+        self.span.in_scope(|| tracing::info!(outcome, error, rows, bytes, received, ms, "rpc"));
     }
 }
 
@@ -144,20 +222,15 @@ where
             method,
             id = id.to_str().unwrap_or_default(),
             peer = peer.map(field::display),
+            user = field::Empty,
+            action = field::Empty,
             about = field::Empty,
         );
-        let started = Instant::now();
-        let shared = Shared {
-            id: id.to_str().unwrap_or_default().to_owned(),
-            started,
-            deadline: grpc_timeout(&parts.headers).map(|timeout| started + timeout),
-            rows: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            finished: AtomicBool::new(false),
-        };
+        let shared = Shared::new(id.to_str().unwrap_or_default(), grpc_timeout(&parts.headers));
         let rpc = Rpc { shared: Arc::new(shared), span: span.clone() };
+        span.in_scope(|| tracing::debug!("begins"));
         parts.extensions.insert(rpc.clone());
-        let body = tonic::body::Body::new(GuardedBody::new(body));
+        let body = tonic::body::Body::new(GuardedBody::new(body, rpc.clone()));
         let response = self.inner.call(Request::from_parts(parts, body));
         let mut guard = FinishOnDrop(Some(rpc.clone()));
         let answer = async move {
@@ -172,10 +245,9 @@ where
             guard.disarm();
             let (mut parts, body) = response.into_parts();
             parts.headers.insert(REQUEST_ID, id);
+            blame_request(&mut parts.headers);
             fit(&mut parts.headers);
-            if let Some(code) = parts.headers.get("grpc-status") {
-                rpc.finish(outcome(code));
-            }
+            rpc.finish_by(&parts.headers);
             Ok(Response::from_parts(parts, CountedBody { inner: body, rpc }))
         };
         Box::pin(answer.instrument(span))
@@ -194,7 +266,7 @@ impl FinishOnDrop {
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {
         if let Some(rpc) = &self.0 {
-            rpc.finish("Cancelled");
+            rpc.finish("Cancelled", None);
         }
     }
 }
@@ -218,16 +290,14 @@ impl<B: Body + Unpin> Body for CountedBody<B> {
         match &mut polled {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.rpc.shared.bytes.fetch_add(data.remaining() as u64, Ordering::Relaxed);
+                    self.rpc.count_sent(data.remaining());
                 } else if let Some(trailers) = frame.trailers_mut() {
                     fit(trailers);
-                    if let Some(code) = trailers.get("grpc-status") {
-                        self.rpc.finish(outcome(code));
-                    }
+                    self.rpc.finish_by(trailers);
                 }
             }
-            Some(Err(_)) => self.rpc.finish("Aborted"),
-            None => self.rpc.finish("Ok"),
+            Some(Err(_)) => self.rpc.finish("Aborted", None),
+            None => self.rpc.finish("Ok", None),
         }
         Poll::Ready(polled)
     }
@@ -244,7 +314,7 @@ impl<B: Body + Unpin> Body for CountedBody<B> {
 impl<B> Drop for CountedBody<B> {
     fn drop(&mut self) {
         // Dropped before its end: the client went away.
-        self.rpc.finish("Cancelled");
+        self.rpc.finish("Cancelled", None);
     }
 }
 

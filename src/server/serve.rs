@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tower::Layer;
@@ -18,6 +19,7 @@ use super::flight_sql::StatementsOptions;
 use super::http2::{self, HttpOptions};
 use super::rpc::RpcLayer;
 use super::session::SessionOptions;
+use super::terms::UploadOptions;
 use super::zero_copy::ZeroCopy;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -43,6 +45,8 @@ pub struct ServerOptions {
     pub http: HttpOptions,
     /// Whether DoGet sends arrays without copying them.
     pub zero_copy: bool,
+    /// What makes an upload whole.
+    pub uploads: UploadOptions,
     /// The settings of raw streams.
     pub downloads: DownloadOptions,
     /// The limits of sessions.
@@ -71,6 +75,9 @@ impl Server {
         health.set_serving::<FlightServiceServer<Handler>>().await;
         let sessions = self.handler.sessions.clone();
         let stock = FlightServiceServer::new(self.handler.clone())
+            // Answers are never compressed so: that is slower than any network in use, and Arrow's own codecs
+            // (x-airstrip-compression) do better.
+            .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(options.max_message_bytes);
         let stock = Routes::new(health_service).add_service(stock).prepare();
         let service = ZeroCopy::new(self.handler, stock, options.max_message_bytes, options.zero_copy);

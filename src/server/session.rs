@@ -47,6 +47,9 @@ const BEGIN_OF_PROXIES: [&str; 2] = ["x-forwarded-", "x-envoy-"];
 /// How the user agents of gRPC's C++ core begin: those of pyarrow, R and C++ itself.
 const CPP_CORE: &str = "grpc-c++";
 
+/// The name of users who give none.
+pub(super) const ANONYMOUS: &str = "anonymous";
+
 /// The limits of sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionOptions {
@@ -146,7 +149,7 @@ pub(super) struct Client {
     key: Option<SessionKey>,
     /// A cookie for a client that showed no key of its own.
     offered: Option<String>,
-    /// The user's name, or `anonymous`.
+    /// The user's name, or [`ANONYMOUS`].
     pub(super) user: String,
     /// The type profile of the header `x-airstrip-types`.
     types: Option<TypeProfile>,
@@ -155,6 +158,8 @@ pub(super) struct Client {
     /// How the client wants its messages: the headers `x-airstrip-compression` and
     /// `x-airstrip-message-size`, else what is known of its kind.
     pub(super) framing: Framing,
+    /// Whether the request came through a proxy that says so.
+    pub(super) behind_proxy: bool,
 }
 
 impl Client {
@@ -179,10 +184,11 @@ impl Client {
                 return Err(Error::invalid(text));
             }
         };
+        let behind_proxy = is_through_proxy(metadata);
         let (key, offered) = match (cookie, ours) {
             (None, Some(token)) => (Some(SessionKey::Bearer(token.to_owned())), None),
             (cookie, _) => {
-                let is_shared = peer.sharing.is_shared_by(cookie.as_deref(), is_through_proxy(metadata));
+                let is_shared = peer.sharing.is_shared_by(cookie.as_deref(), behind_proxy);
                 match cookie {
                     Some(cookie) => (Some(SessionKey::Cookie(cookie)), None),
                     None => (
@@ -192,7 +198,7 @@ impl Client {
                 }
             }
         };
-        let user = user(metadata).unwrap_or_else(|| "anonymous".to_owned());
+        let user = user(metadata).unwrap_or_else(|| ANONYMOUS.to_owned());
         let size = match (header(metadata, "x-airstrip-message-size")?, text("user-agent")) {
             (Some("usual"), _) => MessageSize::Usual,
             (Some("large"), _) => MessageSize::Roomy,
@@ -204,7 +210,8 @@ impl Client {
             (None, _) => MessageSize::Usual,
         };
         let endpoints = header(metadata, "x-airstrip-endpoints")?.map(Endpoints::parse).transpose()?;
-        Ok(Self { key, offered, user, types, endpoints, framing: Framing { size, compression } })
+        let framing = Framing { size, compression };
+        Ok(Self { key, offered, user, types, endpoints, framing, behind_proxy })
     }
 
     /// The client of a request.

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::percent_decode;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -45,6 +46,30 @@ pub(super) fn status(error: &Error) -> Status {
             tracing::debug!(%error, cause, "request failed");
             Status::new(code, error.message())
         }
+    }
+}
+
+/// How the errors begin that the gRPC library calls internal and that are the client's: of bytes that are not the
+/// message that the method takes, or not framed or compressed as gRPC says.
+const OF_REQUESTS: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "protocol error: received message with",
+    "Error decompressing",
+    "Missing request message",
+];
+
+/// Whether the text of the gRPC library's internal error tells of what the client sent.
+pub(super) fn is_of_request(message: &str) -> bool {
+    OF_REQUESTS.iter().any(|begin| message.starts_with(begin))
+}
+
+/// Makes the status among a response's headers the client's error, if the gRPC library took what it sent for a bug.
+pub(super) fn blame_request(headers: &mut HeaderMap) {
+    let is_internal = headers.get("grpc-status").is_some_and(|code| code == "13");
+    let message =
+        headers.get("grpc-message").map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy());
+    if is_internal && message.is_some_and(|message| is_of_request(&message)) {
+        headers.insert("grpc-status", HeaderValue::from(Code::InvalidArgument as i32));
     }
 }
 
@@ -100,6 +125,18 @@ mod tests {
                 assert!(note.contains("cut"), "{note}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_client_sent_is_its_own_error() {
+        let blamed = |message: &str| {
+            let mut headers = HeaderMap::new();
+            Status::internal(message).add_header(&mut headers).unwrap();
+            blame_request(&mut headers);
+            headers["grpc-status"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(blamed("failed to decode Protobuf message: invalid wire type value: 7"), "3");
+        assert_eq!(blamed("internal error 1234; the server's log says more"), "13");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::harness::{Server, batch, count, path, put};
 pub(crate) enum Ending {
     /// END_STREAM: the one that counts.
     True,
+    /// END_STREAM, and a reset so long after it, as old proxies end streams of clients that died.
+    TrueThenReset(Duration),
     Reset(Reason),
     /// The connection goes away.
     Closed,
@@ -74,6 +76,15 @@ pub(crate) async fn upload(
     }
     match ending {
         Ending::True => sender.send_data(Bytes::new(), true).unwrap(),
+        Ending::TrueThenReset(pause) => {
+            sender.send_data(Bytes::new(), true).unwrap();
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            sender.send_reset(Reason::CANCEL);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return None;
+        }
         Ending::Reset(reason) => {
             // What was sent is on its way before the reset is.
             tokio::time::sleep(Duration::from_millis(20)).await;

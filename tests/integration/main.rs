@@ -21,6 +21,7 @@ mod exhaustion;
 mod filters;
 mod flight_sql;
 mod folders;
+mod foreign;
 mod harness;
 mod hostile;
 mod interop;
@@ -36,4 +37,4 @@ mod streaming;
 mod tables_of_others;
 mod tickets;
 mod tidy;
-
+mod whole;

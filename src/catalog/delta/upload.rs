@@ -66,6 +66,7 @@ impl DeltaUpload {
                 return Err(Error::invalid(format!("there is no column {column:?} to partition by")));
             }
         }
+        catalog.check_columns(&dataset, schema, &options)?;
         let conform = Conform::new(&dataset, schema, &after.schema)?;
         let mut writer = DataWriter::new(Arc::clone(&catalog), &after.schema, &after.partitions)?;
         if let Some(version) = &base {
@@ -88,12 +89,13 @@ impl DeltaUpload {
     }
 
     /// Makes the rows part of the dataset, durably and in one step.
-    pub(in super::super) fn commit(self) -> Result<Receipt> {
+    pub(in super::super) fn commit(self, look: &dyn Fn() -> Result<()>) -> Result<Receipt> {
         let Self { catalog, dataset, options, base, before, logical, changes_columns, writer, .. } = self;
         let rows = writer.rows();
         let partitions = writer.partition_columns().to_vec();
         let files = writer.finish()?;
         let bytes = files.iter().map(Finished::bytes).sum::<Result<u64>>()?;
+        look()?;
         let lock = catalog.lock(&dataset);
         let log = catalog.delta_log_if_any(&dataset)?;
         // Before all other conditions: a client that asks again is to get the answer that it lost.
@@ -105,6 +107,7 @@ impl DeltaUpload {
             return Ok(receipt_again(&log.latest()?, number, &files));
         }
         catalog.check_put(&dataset, &options)?;
+        catalog.check_replaced(&dataset, &logical, rows, &options)?;
         let log = match log {
             Some(log) => log,
             None if catalog.exists(&dataset)? => catalog.promote(&dataset)?,

@@ -1,12 +1,13 @@
 //! CommandStatementIngest: a table made from a client's stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::PutResult;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 
 use super::super::flight::Handler;
-use super::super::receive::Receiver;
+use super::super::put::{LastLook, Uploading};
 use super::super::session::Client;
 use super::updated;
 use crate::catalog::{CATALOG, DatasetRef, PutMode, PutOptions, Upload};
@@ -19,18 +20,18 @@ impl Handler {
     pub(super) async fn ingest(
         &self,
         command: CommandStatementIngest,
-        mut receiver: Receiver,
-        options: PutOptions,
+        upload: Uploading,
         client: &Client,
     ) -> Result<PutResult> {
+        let Uploading { mut receiver, terms, answers } = upload;
+        let mut terms = terms.with_options(&command.options)?;
+        // The look at the commit is in place of a wait here.
+        receiver.settle_for(Duration::ZERO);
         let environment = if command.temporary {
             self.sessions.lasting_environment(client)
         } else {
             self.sessions.environment(client)
         };
-        if let Some(option) = command.options.keys().min() {
-            return Err(Error::invalid(format!("an ingest has no option {option:?}; there are none")));
-        }
         if let Some(catalog) = command.catalog.as_deref().filter(|name| !name.is_empty() && *name != CATALOG)
         {
             return Err(Error::not_found(format!("there is no catalog {catalog}; there is {CATALOG}")));
@@ -56,22 +57,26 @@ impl Handler {
         let Some(columns) = receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
+        let put = terms.put.clone();
         let sink = blocking(move || {
             if command.temporary {
                 return TableSink::temporary(catalog, &environment, &table, columns, mode);
             }
-            let options = PutOptions { mode, ..options };
+            let options = PutOptions { mode, ..put };
             Upload::begin(catalog, table, columns, options).map(TableSink::Dataset)
         });
         let mut storing = Storing::new(sink.await?);
         while let Some(received) = receiver.next().await? {
+            terms.whole.take(&received)?;
             if let Some(batch) = received.batch {
                 storing = storing.write(batch).await?;
             }
         }
+        terms.whole.check()?;
         let sink = storing.finish().await?;
+        let look = LastLook::new(&answers, &terms);
         // Only here, after the stream's true end, does anything become visible.
-        let rows = blocking(move || sink.finish()).await?;
+        let rows = blocking(move || sink.finish_after(&|| look.look())).await?;
         Ok(updated(i64::try_from(rows).unwrap_or(i64::MAX)))
     }
 }

@@ -33,12 +33,11 @@ pub(super) use sql_info::Functions;
 
 use super::flight::Handler;
 use super::frames::{FrameEncoder, Framing, opening};
-use super::receive::Receiver;
+use super::put::Uploading;
 use super::respond::{Chunks, Work, stream_chunks};
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::SqlQuery;
-use crate::catalog::PutOptions;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
@@ -142,12 +141,15 @@ impl Handler {
     pub(super) async fn command_put(
         &self,
         command: Command,
-        receiver: Receiver,
-        options: PutOptions,
+        upload: Uploading,
         client: &Client,
         rpc: &Rpc,
     ) -> Result<PutResult> {
         rpc.about(name(&command));
+        if let Command::CommandStatementIngest(command) = command {
+            return self.ingest(command, upload, client).await;
+        }
+        let receiver = upload.receiver;
         match command {
             Command::CommandStatementUpdate(command) => {
                 let rows = self.update(&command.query, None, client, rpc).await?;
@@ -159,7 +161,6 @@ impl Handler {
             Command::CommandPreparedStatementQuery(command) => {
                 self.bind(&command.prepared_statement_handle, receiver, client).await
             }
-            Command::CommandStatementIngest(command) => self.ingest(command, receiver, options, client).await,
             command => Err(misplaced(&command)),
         }
     }

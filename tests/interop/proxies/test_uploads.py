@@ -11,24 +11,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-import proxies
 from helpers import connect, count, put, soon
 
 SCHEMA = pa.schema([("k", pa.int64())])
 # Seconds in which a half upload that came through would be published.
 PATIENCE = 0.5
-
-
-def may_fail_with_old_haproxy(request, proxy):
-    """Says that the test may fail with HAProxy 2.6, and mostly does.
-
-    Where a client dies or resets its stream, it sends the server an empty DATA frame with END_STREAM, and in the same
-    write RST_STREAM with CANCEL: the server nearly always acts on the end before it sees the reset. And most answers
-    that come before the client's end it turns into resets.
-    """
-    if proxies.is_old_haproxy(proxy.name):
-        reason = "HAProxy before 2.8 ends streams that were cut, and loses answers"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False, raises=AssertionError))
 
 
 @contextlib.contextmanager
@@ -57,8 +44,7 @@ def ended(server, name):
     return soon(lambda: any('method="DoPut"' in line and f'about="{name}"' in line for line in server.log))
 
 
-def test_a_client_that_dies_publishes_nothing(request, proxy, server, direct, name):
-    may_fail_with_old_haproxy(request, proxy)
+def test_a_client_that_dies_publishes_nothing(proxy, server, direct, name):
     put(direct, f"{name}replaced", pa.table({"k": [1, 2]}))
     server.log.clear()
     uploads = {
@@ -77,9 +63,11 @@ def test_a_client_that_dies_publishes_nothing(request, proxy, server, direct, na
     assert {upload: count(direct, upload) for upload in uploads} == dict.fromkeys(uploads) | {f"{name}replaced": 2}
 
 
-def test_an_ingest_whose_source_fails_publishes_nothing(request, proxy, direct, name):
-    """ADBC's driver resets the stream then, over a connection that lives on."""
-    may_fail_with_old_haproxy(request, proxy)
+def test_an_ingest_whose_source_fails_publishes_nothing(proxy, direct, name):
+    """ADBC's driver resets the stream then, over a connection that lives on.
+
+    HAProxy before 2.8 sends the server the stream's regular end, and the reset only after it.
+    """
 
     def batches():
         for _ in range(3):
@@ -94,9 +82,8 @@ def test_an_ingest_whose_source_fails_publishes_nothing(request, proxy, direct, 
     assert count(direct, name) is None
 
 
-def test_an_upload_that_is_refused_says_why(request, proxy, direct, name):
+def test_an_upload_that_is_refused_says_why(proxy, direct, name):
     """The server answers before the client has sent all."""
-    may_fail_with_old_haproxy(request, proxy)
     put(direct, name, pa.table({"k": [1]}))
     large = pa.table({"k": range(2_500_000)})
     with flight.connect(proxy.uri) as client, pytest.raises(pa.ArrowException, match="exists"):
