@@ -1,10 +1,12 @@
 //! DoPut: a client's stream becomes a dataset, or nothing at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 use tonic::Streaming;
 use tonic::metadata::MetadataMap;
 use tracing::Instrument;
@@ -146,7 +148,9 @@ impl LastLook {
 
     /// Fails if the stream was reset. Blocks until that would have shown.
     pub(super) fn look(&self) -> Result<()> {
-        std::thread::sleep(self.due.saturating_duration_since(Instant::now()));
+        if self.due > Instant::now() {
+            let _ = Handle::current().block_on(timeout_at(self.due, self.answers.closed()));
+        }
         if self.answers.is_closed() {
             tracing::info!("the upload's stream was reset after its end: nothing is published");
             return Err(Error::new(

@@ -97,7 +97,9 @@ impl Receiver {
     pub(super) async fn next(&mut self) -> Result<Option<Received>> {
         loop {
             let Some(message) = self.message().await? else {
-                tokio::time::sleep(self.settling).await;
+                if !self.settling.is_zero() {
+                    tokio::time::sleep(self.settling).await;
+                }
                 return Ok(None);
             };
             let mut app_metadata = message.app_metadata.clone();

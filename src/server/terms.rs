@@ -149,6 +149,16 @@ impl Wholeness {
         }
     }
 
+    /// Fails where a statement with values is asked for what only uploads and ingests have.
+    pub(super) fn check_unasked(&self) -> Result<()> {
+        if self.is_told() {
+            return Err(Error::invalid(format!(
+                "{COMMIT} and {EXPECTED_ROWS} are for uploads to a path and for ingests, not for statements"
+            )));
+        }
+        Ok(())
+    }
+
     fn is_told(&self) -> bool {
         self.explicit || self.expected.is_some()
     }

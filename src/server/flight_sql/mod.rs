@@ -149,7 +149,8 @@ impl Handler {
         if let Command::CommandStatementIngest(command) = command {
             return self.ingest(command, upload, client).await;
         }
-        let receiver = upload.receiver;
+        let Uploading { receiver, terms, .. } = upload;
+        terms.whole.check_unasked()?;
         match command {
             Command::CommandStatementUpdate(command) => {
                 let rows = self.update(&command.query, None, client, rpc).await?;

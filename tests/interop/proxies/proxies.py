@@ -46,12 +46,6 @@ def version(name):
     return run.stdout.strip().splitlines()[0]
 
 
-def is_old_haproxy(name):
-    """Whether it is a HAProxy before 2.8."""
-    found = re.search(r"HAProxy version (\d+)\.(\d+)", version(name))
-    return found is not None and (int(found[1]), int(found[2])) < (2, 8)
-
-
 class Proxy:
     """A running proxy at `uri`, in front of the server at `port` of the loopback interface.
 
