@@ -118,8 +118,9 @@ impl Put {
                 self.answers.acknowledge(&received.app_metadata, patience).await?;
             }
         }
+        let upload = storing.finish().await?;
         self.terms.whole.check()?;
-        storing.finish().await
+        Ok(upload)
     }
 }
 

@@ -72,8 +72,8 @@ impl Handler {
                 storing = storing.write(batch).await?;
             }
         }
-        terms.whole.check()?;
         let sink = storing.finish().await?;
+        terms.whole.check()?;
         let look = LastLook::new(&answers, &terms);
         // Only here, after the stream's true end, does anything become visible.
         let rows = blocking(move || sink.finish_after(&|| look.look())).await?;
