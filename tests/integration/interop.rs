@@ -152,6 +152,18 @@ fn proxies_work() {
     pytest("proxies");
 }
 
+/// A dbt project of seeds, views, tables, incremental models and snapshots, by the adapter dbt-qod.
+#[test]
+fn dbt_works() {
+    pytest("dbt");
+}
+
+/// SQLAlchemy 2 over ADBC.
+#[test]
+fn sqlalchemy_works() {
+    pytest("sqlalchemy");
+}
+
 /// The command line client of arrow-flight, built from its crate.
 fn flight_sql_client() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");
