@@ -89,6 +89,30 @@ impl Catalog {
         })
     }
 
+    /// Gives a view another name, in one step.
+    pub fn rename_view(&self, view: &DatasetRef, to: &DatasetRef) -> Result<()> {
+        self.root.check_writable()?;
+        self.check_schema(&view.schema)?;
+        self.check_schema(&to.schema)?;
+        let _locks = self.lock_both(view, to);
+        if self.view(view)?.is_none() {
+            return Err(if self.exists(view)? {
+                Error::invalid(format!("{view} is a table; use ALTER TABLE … RENAME TO"))
+            } else {
+                Error::not_found(format!("there is no view {view}"))
+            });
+        }
+        let taken = |what: &str| {
+            Err(Error::new(ErrorKind::AlreadyExists, format!("{what} {to} exists; drop it first")))
+        };
+        if self.exists(to)? {
+            return taken("dataset");
+        }
+        self.root.publish(&view_path(view), &view_path(to), Target::MustBeNew).or_else(|error| {
+            if error.kind() == ErrorKind::AlreadyExists { taken("view") } else { Err(error) }
+        })
+    }
+
     /// Removes a view.
     pub fn drop_view(&self, view: &DatasetRef) -> Result<()> {
         self.root.check_writable()?;

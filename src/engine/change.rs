@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
-    HiveDistributionStyle, Ident, ObjectName, RenameTableNameKind, Statement as SqlStatement,
+    HiveDistributionStyle, Ident, ObjectName, RenameTable, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
@@ -24,6 +24,7 @@ use super::admission::Permit;
 use super::bound_rows::{BoundRows, over_rows};
 use super::environment::{Environment, TemporaryTables};
 use super::gather::Gathering;
+use super::keys::{Declared, KeyChange};
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
@@ -244,6 +245,11 @@ impl Engine {
             Own::SetNullable { table, column, nullable } => {
                 return blocking(move || set_nullable(&names, &table, &column, nullable)).await;
             }
+            Own::Keys { table, change } => return blocking(move || change.make(&names, &table)).await,
+            Own::RenameView { from, to } => {
+                return blocking(move || names.catalog.rename_view(&names.resolve(&from)?, &to).map(|()| 0))
+                    .await;
+            }
             Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
             Own::Planned { statement, aside } => (statement, aside),
         };
@@ -279,10 +285,10 @@ impl Engine {
         deadline: Instant,
     ) -> Result<u64> {
         let TablePlan { table, aside, planner, permit } = plan;
-        let TableAside { temporary, columns_only, partition_by, not_null } = aside;
+        let TableAside { temporary, columns_only, partition_by, not_null, keys } = aside;
         if !table.constraints.is_empty() || !table.column_defaults.is_empty() {
             return Err(Error::unimplemented(
-                "keys and default values of columns are not supported; NOT NULL is",
+                "UNIQUE and default values of columns are not supported; NOT NULL is, and keys that are NOT ENFORCED",
             ));
         }
         let name = names.resolve(&table.name)?;
@@ -299,7 +305,11 @@ impl Engine {
         if !columns_only {
             query = query.nullable_but(&not_null);
         }
-        let schema = Arc::clone(query.schema());
+        let mut schema = Arc::clone(query.schema());
+        if !keys.is_empty() {
+            let (names, name) = (names.clone(), name.clone());
+            schema = blocking(move || keys.noted_in(&schema, &name, &names)).await?;
+        }
         let mode = if table.or_replace { PutMode::Replace } else { PutMode::Create };
         let options = PutOptions { mode, partition_by, as_delta: columns_only, ..PutOptions::default() };
         let made = async {
@@ -432,9 +442,9 @@ impl Engine {
             {
                 Ok(table.input.schema().fields().iter().cloned().collect())
             }
-            _ => {
-                Err(Error::unimplemented("keys and default values of columns are not supported; NOT NULL is"))
-            }
+            _ => Err(Error::unimplemented(
+                "UNIQUE and default values of columns are not supported; NOT NULL is",
+            )),
         }
     }
 
@@ -523,6 +533,8 @@ struct TablePlan {
 /// What DataFusion does not plan, and what is to be planned.
 enum Own {
     Rename { from: TableReference, to: DatasetRef },
+    RenameView { from: TableReference, to: DatasetRef },
+    Keys { table: TableReference, change: KeyChange },
     Truncate { table: TableReference },
     AddColumns { table: TableReference, columns: Vec<ColumnDef>, known: Known },
     SetNullable { table: TableReference, column: String, nullable: bool },
@@ -556,6 +568,7 @@ struct TableAside {
     partition_by: Vec<String>,
     /// The columns that are declared NOT NULL.
     not_null: Vec<String>,
+    keys: Declared,
 }
 
 /// The table that a statement changes if it is there.
@@ -584,20 +597,26 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             if let Some((column, nullable)) = nullability(&alter.operations) {
                 return Ok(Own::SetNullable { table: from, column, nullable });
             }
+            if let Some(change) = KeyChange::of(&alter.operations)? {
+                return Ok(Own::Keys { table: from, change });
+            }
             let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() else {
                 return Err(Error::unimplemented(
-                    "of ALTER TABLE only RENAME TO, ADD COLUMN and ALTER COLUMN … DROP NOT NULL and SET NOT NULL \
-                     are supported; store other columns anew with CREATE OR REPLACE TABLE … AS SELECT",
+                    "of ALTER TABLE only RENAME TO, ADD COLUMN, ALTER COLUMN … DROP NOT NULL and SET NOT NULL, ADD \
+                     CONSTRAINT … NOT ENFORCED and DROP CONSTRAINT are supported; store other columns anew with CREATE OR REPLACE TABLE … AS SELECT",
                 ));
             };
             let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
-            // As in other databases, a new name without a schema stays in the table's own.
-            let schema = names.resolve(&from)?.schema;
-            let to = match reference(to)? {
-                TableReference::Bare { table } => DatasetRef { schema, ..DatasetRef::parse("", &table)? },
-                full => names.resolve(&full)?,
-            };
+            let to = names.renamed(&from, to)?;
             Ok(Own::Rename { from, to })
+        }
+        SqlStatement::RenameTable(renamed) => {
+            let [RenameTable { old_name, new_name }] = renamed.as_slice() else {
+                return Err(Error::internal("ALTER VIEW of several views"));
+            };
+            let from = reference(old_name)?;
+            let to = names.renamed(&from, new_name)?;
+            Ok(Own::RenameView { from, to })
         }
         SqlStatement::Truncate(truncate) => match truncate.table_names.as_slice() {
             [table] => Ok(Own::Truncate { table: reference(&table.name)? }),
@@ -611,7 +630,11 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
                 return Err(Error::unimplemented("a temporary table cannot be partitioned"));
             }
             let not_null = not_null(create);
-            aside = Aside::Table(TableAside { temporary, columns_only, partition_by, not_null });
+            let keys = Declared::take_from(create)?;
+            if temporary && !keys.is_empty() {
+                return Err(Error::unimplemented("a temporary table has no keys"));
+            }
+            aside = Aside::Table(TableAside { temporary, columns_only, partition_by, not_null, keys });
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
         SqlStatement::CreateView(create) if create.temporary => {
@@ -691,7 +714,7 @@ fn not_null(create: &CreateTable) -> Vec<String> {
 }
 
 /// A name as the parser has it, folded to lower case where it is not quoted.
-fn fold(ident: &Ident) -> String {
+pub(super) fn fold(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -886,8 +909,12 @@ pub(super) struct Names {
 }
 
 impl Names {
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
     /// The dataset that a name means, whether or not it is there.
-    fn resolve(&self, reference: &TableReference) -> Result<DatasetRef> {
+    pub(super) fn resolve(&self, reference: &TableReference) -> Result<DatasetRef> {
         let ResolvedTableReference { catalog, schema, table } =
             reference.clone().resolve(CATALOG, self.environment.scope.schema.as_str());
         if catalog.as_ref() != CATALOG {
@@ -896,9 +923,18 @@ impl Names {
         DatasetRef::parse(&schema, &table)
     }
 
+    /// The new name of a table or view. As in other databases, one without a schema stays in the old one's.
+    fn renamed(&self, from: &TableReference, to: &ObjectName) -> Result<DatasetRef> {
+        let schema = self.resolve(from)?.schema;
+        match reference(to)? {
+            TableReference::Bare { table } => Ok(DatasetRef { schema, ..DatasetRef::parse("", &table)? }),
+            full => self.resolve(&full),
+        }
+    }
+
     /// The dataset that a name means and that is there: the very name, or the only one that differs in
     /// case.
-    fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
+    pub(super) fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
         let dataset = self.resolve(reference)?;
         if self.catalog.exists(&dataset)? {
             return Ok(dataset);
@@ -927,7 +963,7 @@ impl Names {
     }
 
     /// The session's temporary table that a name means: one without a schema means it first.
-    fn temporary<'a>(&self, reference: &'a TableReference) -> Option<&'a str> {
+    pub(super) fn temporary<'a>(&self, reference: &'a TableReference) -> Option<&'a str> {
         match reference {
             TableReference::Bare { table } if self.environment.temporary.contains(table) => Some(table),
             _ => None,

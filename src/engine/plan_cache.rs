@@ -11,6 +11,7 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
 use quick_cache::sync::Cache;
 
+use super::origins::Origin;
 use super::scope::Scope;
 use crate::catalog::{DatasetRef, QueryCatalog, Version, snapshot_of};
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ const MAX_SQL: usize = 16 << 10;
 pub(super) struct Optimized {
     /// The columns of the result, as the statement names them.
     pub(super) schema: SchemaRef,
+    /// What they are of the tables.
+    pub(super) origins: Arc<[Option<Origin>]>,
     pub(super) plan: LogicalPlan,
 }
 

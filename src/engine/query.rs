@@ -33,6 +33,7 @@ use super::gate;
 use super::gather::{Gather, Gathering};
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
+use super::origins::{Origin, origins};
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
 use super::plan_cache::{Optimized, PlanCache};
@@ -41,7 +42,7 @@ use super::scope::Scope;
 use super::session::Engine;
 use super::sort_key::rows_of_runs;
 use super::source::Source;
-use super::sql;
+use super::sql::{self, Listing, listing, with_sql_types};
 use super::statement::{StatementKind, kind, parameters, parse};
 use super::substrait::substrait;
 use super::workers::Lane;
@@ -54,6 +55,7 @@ pub struct Query {
     plans: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
+    origins: Arc<[Option<Origin>]>,
     /// What it comes to, where that is no computation.
     stored: Option<StoredColumns>,
     cancel: CancellationToken,
@@ -68,6 +70,8 @@ pub struct Prepared {
     pub parameters: SchemaRef,
     /// The schema of the rows, for a query. With parameters it can still change with their types.
     pub result: Option<SchemaRef>,
+    /// What the columns of the rows are of tables.
+    pub origins: Arc<[Option<Origin>]>,
 }
 
 impl Engine {
@@ -267,14 +271,26 @@ impl Planner {
     fn optimized(&self, logical: &LogicalPlan) -> Result<Optimized> {
         gate::check_plan(logical, &self.limits)?;
         let schema = Arc::new(logical.schema().as_arrow().clone());
-        Ok(Optimized { schema, plan: self.state.optimize(logical)? })
+        let origins = self.named_origins(logical);
+        Ok(Optimized { schema, origins, plan: self.state.optimize(logical)? })
+    }
+
+    /// Where the columns of a plan come from. Tables without a schema are of the session's.
+    fn named_origins(&self, logical: &LogicalPlan) -> Arc<[Option<Origin>]> {
+        let own = self.scope.schema.as_str();
+        let named = |origin: Origin| match origin.schema.as_str() {
+            "" => Origin { schema: own.to_owned(), ..origin },
+            _ => origin,
+        };
+        origins(logical).into_iter().map(|origin| origin.map(named)).collect()
     }
 
     async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
         let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
-        let mut stored = None;
-        for Optimized { schema, plan } in optimized {
+        let (mut stored, mut origins) = (None, Arc::default());
+        for Optimized { schema, origins: of_this, plan } in optimized {
+            origins = of_this;
             stored = StoredColumns::of(&plan);
             let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
             let plan = interruptible(plan, &self.cancel)?;
@@ -289,7 +305,7 @@ impl Planner {
         // Several runs are no single scan.
         let stored = stored.filter(|_| plans.len() == 1);
         let context = self.context(&plans);
-        Ok(Query { plans, context, output, stored, cancel: self.cancel.clone() })
+        Ok(Query { plans, context, output, origins, stored, cancel: self.cancel.clone() })
     }
 
     /// What the plans run in.
@@ -314,14 +330,14 @@ impl Planner {
                 let kind = kind(&statement)?;
                 if kind != StatementKind::Query {
                     if let Some(parameters) = self.changed_parameters(&statement).await? {
-                        return Ok(Prepared { kind, parameters, result: None });
+                        return Ok(Prepared { kind, parameters, result: None, origins: Arc::default() });
                     }
                     let fields = parameters(&statement).into_iter();
                     let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
                     let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-                    return Ok(Prepared { kind, parameters, result: None });
+                    return Ok(Prepared { kind, parameters, result: None, origins: Arc::default() });
                 }
-                self.logical(own_options(statement, &self.scope, &self.limits)?).await?
+                self.logical(self.own_statement(statement)?).await?
             }
             Source::Substrait(plan) => self.substrait(plan).await?,
         };
@@ -338,7 +354,7 @@ impl Planner {
             }
         };
         let result = Some(Arc::clone(query.output.schema()));
-        Ok(Prepared { kind: StatementKind::Query, parameters, result })
+        Ok(Prepared { kind: StatementKind::Query, parameters, result, origins: query.origins })
     }
 
     /// The parameters of a statement that changes rows, with the types that its table gives them; `None` for
@@ -375,13 +391,26 @@ impl Planner {
     fn parse_query(&self, sql: &str) -> Result<Statement> {
         let statement = parse(sql, &self.limits)?;
         gate::check_query(&statement)?;
+        self.own_statement(statement)
+    }
+
+    /// `SHOW …`, which DataFusion does not know, as the query that it is.
+    fn own_statement(&self, statement: Statement) -> Result<Statement> {
+        if let Statement::Statement(inner) = &statement
+            && let Some(Listing { sql, schema }) = listing(inner)?
+        {
+            if let Some(schema) = schema {
+                self.datasets.check_schema(&schema)?;
+            }
+            return parse(&sql, &self.limits);
+        }
         own_options(statement, &self.scope, &self.limits)
     }
 
     /// The plan of a statement before it is optimised.
     pub(super) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
         gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
-        sql::plan(&self.state, statement).await.map_err(|error| {
+        sql::plan(&self.state, statement).await.and_then(with_sql_types).map_err(|error| {
             self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
         })
     }
@@ -415,10 +444,16 @@ impl Query {
         Self { output: self.output.nullable_but(kept), ..self }
     }
 
-    /// The result as a scan that needs no engine, where it is no more than columns as they are stored.
-    pub fn raw_scan(&self) -> Option<RawScan> {
+    /// The result as a scan that needs no engine, where it is no more than columns as they are stored. `schema` is the
+    /// result's, with metadata or without.
+    pub fn raw_scan(&self, schema: &SchemaRef) -> Option<RawScan> {
         let StoredColumns { snapshot, columns, limit } = self.stored.clone()?;
-        Some(RawScan::of_columns(snapshot, columns, limit, Arc::clone(self.output.schema())))
+        Some(RawScan::of_columns(snapshot, columns, limit, Arc::clone(schema)))
+    }
+
+    /// What the columns of the result are of tables.
+    pub fn origins(&self) -> &[Option<Origin>] {
+        &self.origins
     }
 
     /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll

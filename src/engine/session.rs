@@ -20,13 +20,13 @@ use tokio::sync::Semaphore;
 use super::admission::{Admission, AdmissionOptions};
 use super::bounded::bound_functions;
 use super::environment::Environment;
-use super::functions::{replace_functions, update_functions};
+use super::functions::{SessionUser, replace_functions, update_functions};
 use super::limits::SqlLimits;
 use super::optimizer::add_rules;
 use super::plan_cache::PlanCache;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
-use super::sql::add_planners;
+use super::sql::{Types, add_planners};
 use super::system::{Rows, SystemSchema, queries, queries_schema};
 use super::versions::add_versions;
 use super::views::Views;
@@ -99,6 +99,7 @@ impl Engine {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_type_planner(Arc::new(Types { zone: Some(DEFAULT_TIME_ZONE.into()) }))
             .with_physical_optimizer_rule(Arc::new(OneSortKey));
         let mut base = add_planners(add_rules(builder)).build();
         replace_functions(&mut base)?;
@@ -172,8 +173,13 @@ impl Engine {
         let datasets = QueryCatalog::new(Arc::clone(&self.catalog), namespace);
         let mut state = self.base.clone();
         scope.apply(state.config_mut())?;
+        let user = SessionUser(environment.user.clone());
+        state.config_mut().options_mut().extensions.insert(user);
         if state.config().options().execution.time_zone.as_deref() != Some(DEFAULT_TIME_ZONE) {
             update_functions(&mut state)?;
+            let zone = state.config().options().execution.time_zone.as_deref().map(Into::into);
+            let builder = SessionStateBuilder::new_from_existing(state);
+            state = builder.with_type_planner(Arc::new(Types { zone })).build();
         }
         state.register_catalog_list(Arc::new(datasets.clone()));
         add_versions(&mut state, &self.catalog, scope.schema.as_str());

@@ -37,4 +37,5 @@ mod streaming;
 mod tables_of_others;
 mod tickets;
 mod tidy;
+mod tools;
 mod whole;

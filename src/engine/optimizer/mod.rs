@@ -23,6 +23,7 @@ mod sanity;
 mod single_rows;
 mod topk_aggregation;
 mod translated_patterns;
+mod unquoted_dates;
 mod uuids;
 mod volatile_ranges;
 mod window_frames;
@@ -63,9 +64,13 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
 /// The rules that make a plan mean what its statement does: those that DataFusion's coercion of types is to see the work of,
 /// DataFusion's, and those that want to see the types.
 fn analyzer_rules() -> Vec<TypingRule> {
-    let mut rules: Vec<TypingRule> =
-        vec![Arc::new(DropKeyMarkers), Arc::new(translated_patterns::TranslatePatterns)];
+    let mut rules: Vec<TypingRule> = vec![
+        Arc::new(DropKeyMarkers),
+        Arc::new(translated_patterns::TranslatePatterns),
+        Arc::new(unquoted_dates::UnquotedDates),
+    ];
     rules.extend(standing([(Safeguard::Uuids, Arc::new(uuids::Uuids) as TypingRule)]));
+    rules.push(Arc::new(super::functions::UuidCasts));
     rules.extend(Analyzer::new().rules);
     let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     let before: [(Safeguard, TypingRule); 3] = [

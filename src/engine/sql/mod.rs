@@ -5,11 +5,16 @@ mod cast_names;
 mod clauses;
 mod every_column;
 mod joined_keys;
+mod listings;
 mod long_numbers;
+mod merge;
 mod ordinals;
 mod precedence;
+mod repair;
 mod rows_in;
 mod set_operations;
+mod types;
+mod uuid_values;
 
 use std::sync::Arc;
 
@@ -24,13 +29,16 @@ use crate::error::Result;
 use crate::safeguard::Safeguard;
 
 pub(super) use joined_keys::is_key_marker;
+pub(super) use listings::{Listing, listing, with_sql_types};
 pub(super) use set_operations::count_rows_of_sets;
+pub(super) use types::Types;
 
 /// Rewrites `statement` in place to what its text means. Fails where there is no way to say it.
 ///
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     clauses::correct(statement)?;
+    merge::correct(statement);
     if Safeguard::Precedence.stands() {
         precedence::correct(statement);
     }
@@ -60,7 +68,7 @@ pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> Df
             return every_column::expanded(count_equal_rows(plan)?);
         }
     }
-    count_equal_rows(state.statement_to_plan(statement).await?)
+    count_equal_rows(repair::plan(state, statement).await?)
 }
 
 /// Adds what plans the rewritten statements.

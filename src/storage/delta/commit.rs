@@ -67,6 +67,8 @@ pub enum Operation {
     DropNotNull(String),
     /// A column, which has no NULL, takes none from now on.
     SetNotNull(String),
+    /// Keys are declared, or are no longer.
+    SetKeys,
 }
 
 /// An application's own number for a change: the same one is committed once.
@@ -330,6 +332,7 @@ fn library_operation(latest: &DeltaVersion, changes: &Changes) -> DeltaOperation
         },
         Operation::Compact => DeltaOperation::Optimize { predicate: None, target_size: 0 },
         Operation::AddColumns => DeltaOperation::AddColumn { fields: Vec::new() },
+        Operation::SetKeys => DeltaOperation::UpdateFieldMetadata { fields: Vec::new() },
         Operation::DropNotNull(column) => match noted(column, true) {
             Some(column) => DeltaOperation::DropColumnNotNull { column },
             None => DeltaOperation::UpdateFieldMetadata { fields: Vec::new() },
@@ -463,6 +466,7 @@ fn reads_rows(operation: &Operation) -> bool {
             | Operation::Compact
             | Operation::AddColumns
             | Operation::DropNotNull(_)
+            | Operation::SetKeys
     )
 }
 

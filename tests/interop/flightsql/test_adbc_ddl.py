@@ -413,8 +413,8 @@ class TestSystemTables:
                 "select column_name, data_type, is_nullable from information_schema.columns where table_name = 'people'"
             )
             assert rows(connection, sql) == [
-                ("id", "Int64", "NO"),
-                ("name", "Utf8", "YES"),
-                ("born", "Date32", "YES"),
-                ("height", "Float64", "YES"),
+                ("id", "BIGINT", "NO"),
+                ("name", "VARCHAR", "YES"),
+                ("born", "DATE", "YES"),
+                ("height", "DOUBLE", "YES"),
             ]
