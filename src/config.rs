@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::catalog::{CatalogOptions, MaintenanceOptions, ReplaceOptions};
-use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
+use crate::engine::{AdmissionOptions, EngineOptions, MemoryBudget, SqlLimits};
 use crate::error::{Error, Result};
 use crate::server::{
     DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions, UploadOptions,
@@ -119,6 +119,15 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_MEMORY_LIMIT", value_name = "SIZE")]
     pub memory_limit: Option<ByteSize>,
 
+    /// Memory for what is neither a query's reserve nor a cache: with it, `memory-limit` and the caches' limits are the bound
+    /// that the process keeps to [default: 512MiB]
+    #[arg(long, env = "AIRSTRIP_MEMORY_HEADROOM", value_name = "SIZE")]
+    pub memory_headroom: Option<ByteSize>,
+
+    /// The largest text, list or other value that a function may make; a quarter of `memory-limit` at most [default: 256MiB]
+    #[arg(long, env = "AIRSTRIP_MAX_VALUE_SIZE", value_name = "SIZE")]
+    pub max_value_size: Option<ByteSize>,
+
     /// Disk that all queries may spill to together [default: 32GiB]
     #[arg(long, env = "AIRSTRIP_SPILL_LIMIT", value_name = "SIZE")]
     pub spill_limit: Option<ByteSize>,
@@ -147,6 +156,10 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_IDLE_TIMEOUT", value_name = "TIME")]
     pub idle_timeout: Option<Period>,
 
+    /// How long a query keeps its place among those that run while its client takes nothing [default: 5s]
+    #[arg(long, env = "AIRSTRIP_PAUSE_TIMEOUT", value_name = "TIME")]
+    pub pause_timeout: Option<Period>,
+
     /// How long requests may go on after the server was asked to stop [default: 30s]
     #[arg(long, env = "AIRSTRIP_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Period>,
@@ -162,6 +175,10 @@ pub struct Settings {
     /// The most tables that a statement may read, its CTEs written out [default: 500]
     #[arg(long, env = "AIRSTRIP_MAX_SQL_TABLES", value_name = "COUNT")]
     pub max_sql_tables: Option<usize>,
+
+    /// The most expressions of a SQL text that are more than a name or a constant [default: 20000]
+    #[arg(long, env = "AIRSTRIP_MAX_SQL_EXPRESSIONS", value_name = "COUNT")]
+    pub max_sql_expressions: Option<usize>,
 
     /// Plans that are kept for statements that come again; 0: none [default: 256]
     #[arg(long, env = "AIRSTRIP_PLAN_CACHE", value_name = "COUNT")]
@@ -352,6 +369,8 @@ impl Settings {
             strict_replace: self.strict_replace.or(weaker.strict_replace),
             max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
             memory_limit: self.memory_limit.or(weaker.memory_limit),
+            memory_headroom: self.memory_headroom.or(weaker.memory_headroom),
+            max_value_size: self.max_value_size.or(weaker.max_value_size),
             spill_limit: self.spill_limit.or(weaker.spill_limit),
             query_threads: self.query_threads.or(weaker.query_threads),
             max_queries: self.max_queries.or(weaker.max_queries),
@@ -359,10 +378,12 @@ impl Settings {
             queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
             query_timeout: self.query_timeout.or(weaker.query_timeout),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
+            pause_timeout: self.pause_timeout.or(weaker.pause_timeout),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
             max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
             max_sql_tables: self.max_sql_tables.or(weaker.max_sql_tables),
+            max_sql_expressions: self.max_sql_expressions.or(weaker.max_sql_expressions),
             plan_cache: self.plan_cache.or(weaker.plan_cache),
             max_parts: self.max_parts.or(weaker.max_parts),
             compact_files: self.compact_files.or(weaker.compact_files),
@@ -392,8 +413,14 @@ impl Settings {
     /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes, as are `cores`.
     pub fn resolve(self, memory: u64, cores: usize) -> Result<Config> {
         let catalog = self.catalog_options(memory)?;
+        let memory_bytes = bytes("memory-limit", self.memory_limit, memory / 2)?;
+        let frame_cache = self.frame_cache.map_or(memory / 8, |size| size.as_u64());
+        let caches = frame_cache + catalog.footer_cache_bytes + catalog.column_cache_bytes;
+        let headroom = self.memory_headroom.unwrap_or(ByteSize::mib(512)).as_u64();
         let engine = EngineOptions {
-            memory_bytes: bytes("memory-limit", self.memory_limit, memory / 2)?,
+            memory_bytes,
+            budget: MemoryBudget::new(caches.saturating_add(memory_bytes as u64), headroom, memory),
+            value_bytes: bytes("max-value-size", self.max_value_size, 256 << 20)?,
             spill_dir: None,
             spill_bytes: self.spill_limit.unwrap_or(ByteSize::gib(32)).as_u64(),
             threads: count("query-threads", self.query_threads.unwrap_or(cores), QUERY_THREADS)?,
@@ -406,6 +433,7 @@ impl Settings {
                 bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
                 depth: count("max-sql-depth", self.max_sql_depth.unwrap_or(256), SQL_DEPTH)?,
                 tables: positive("max-sql-tables", self.max_sql_tables.unwrap_or(500))?,
+                expressions: positive("max-sql-expressions", self.max_sql_expressions.unwrap_or(20_000))?,
             },
             plans: self.plan_cache.unwrap_or(256),
         };
@@ -413,6 +441,7 @@ impl Settings {
             advertise: self.advertise.unwrap_or_default(),
             query_timeout: period(self.query_timeout, 3600),
             idle_timeout: period(self.idle_timeout, 300),
+            pause_timeout: period(self.pause_timeout, 5),
             drain_timeout: period(self.drain_timeout, 30),
             max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
@@ -436,7 +465,7 @@ impl Settings {
                 require_commit: self.require_commit.unwrap_or(false),
             },
             downloads: DownloadOptions {
-                cache_bytes: self.frame_cache.map_or(memory / 8, |size| size.as_u64()),
+                cache_bytes: frame_cache,
                 ahead_bytes: bytes("read-ahead", self.read_ahead, 256 << 20)? as u64,
             },
             sessions: SessionOptions {

@@ -140,6 +140,11 @@ impl Catalog {
         Ok(Self { root, footers, columns, options, staging, allowed, delta, locks })
     }
 
+    /// Gives back the memory of what can be read again.
+    pub fn release_memory(&self) {
+        self.columns.clear();
+    }
+
     /// The root that is served.
     pub fn root(&self) -> &Root {
         &self.root

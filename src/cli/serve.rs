@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{telemetry, variables};
 use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
-use crate::engine::Engine;
+use crate::engine::{Engine, usable_memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard;
 use crate::server::Server;
@@ -141,20 +141,6 @@ fn read_settings(path: &Path) -> Result<Settings> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::invalid(format!("cannot read {}: {error}", path.display())))?;
     Settings::parse(&text)
-}
-
-/// The memory that this process may use: the machine's, or its control group's if that is less.
-fn usable_memory() -> u64 {
-    let mut system = match sysinfo::System::new() {
-        Ok(system) => system,
-        Err(error) => {
-            tracing::warn!(%error, "cannot tell how much memory there is; assuming 4 GiB (memory-limit sets it)");
-            return 4 << 30;
-        }
-    };
-    system.refresh_memory();
-    let machine = system.total_memory();
-    system.cgroup_limits().map_or(machine, |limits| limits.total_memory.min(machine))
 }
 
 /// Large pages hold on to memory of which only a part is in use: a fifth of what queries and transfers take.

@@ -17,11 +17,11 @@ use datafusion::sql::sqlparser::ast::{
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::bound_rows::{BoundRows, over_rows};
+use super::control::Control;
 use super::environment::{Environment, TemporaryTables};
 use super::gather::Gathering;
 use super::keys::{Declared, KeyChange};
@@ -29,7 +29,7 @@ use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
 use super::query::{Planner, Query, QueryStream, deadline_exceeded};
-use super::running::{Activity, State, cancelled};
+use super::running::{Activity, State};
 use super::session::Engine;
 use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
@@ -159,7 +159,7 @@ impl Engine {
         activity.enter(State::Planning);
         let mut environment = environment.clone();
         environment.scope.types = TypeProfile::Native;
-        let planner = self.planner(&environment, activity.token().clone())?;
+        let planner = self.planner(&environment, activity.control().clone())?;
         let (text, limits) = (sql.to_owned(), self.sql);
         let plan = async move {
             let statement = parse(&text, &limits)?;
@@ -256,7 +256,7 @@ impl Engine {
         let mut environment = environment.clone();
         // What is stored has the types that the query gives it.
         environment.scope.types = TypeProfile::Native;
-        let planner = self.planner(&environment, activity.token().clone())?;
+        let planner = self.planner(&environment, activity.control().clone())?;
         let plan = async move {
             match planner.logical(statement).await? {
                 LogicalPlan::Ddl(ddl) => Ok((Box::new(ddl), planner)),
@@ -369,7 +369,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<u64> {
         let Modification { statement, bound, table, names, permit } = change;
-        let planner = self.planner(environment, activity.token().clone())?;
+        let planner = self.planner(environment, activity.control().clone())?;
         let plan = async move {
             let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
             let runs = bound.as_ref().map_or(1, Bound::rows);
@@ -392,7 +392,7 @@ impl Engine {
     ) -> Result<u64> {
         let Change { statement, values, table, names, permit } = change;
         // Before the dataset is touched: a statement that is wrong changes nothing about it.
-        let (planner, checked) = (self.planner(environment, activity.token().clone())?, statement.clone());
+        let (planner, checked) = (self.planner(environment, activity.control().clone())?, statement.clone());
         let check = async move { planner.logical(checked).await.map(|_| ()) };
         activity.unless_stopped(self.planning(deadline, check.boxed())).await?;
         let (dataset, name) = (names.find(table)?, names.resolve(table)?);
@@ -407,7 +407,7 @@ impl Engine {
             let catalog = Arc::clone(&catalog);
             blocking(move || RowChange::begin(catalog, dataset, log, Operation::Update(None))).await?
         };
-        let planner = self.planner(environment, activity.token().clone())?;
+        let planner = self.planner(environment, activity.control().clone())?;
         let snapshot = Arc::clone(rows.snapshot());
         let plan = async move {
             planner.datasets().fix(name, Arc::clone(&snapshot));
@@ -434,7 +434,7 @@ impl Engine {
     ) -> Result<Vec<FieldRef>> {
         let texts: Vec<_> = definitions.iter().map(ToString::to_string).collect();
         let sql = format!("CREATE TABLE columns ({})", texts.join(", "));
-        let (planner, limits) = (self.planner(environment, CancellationToken::new())?, self.sql);
+        let (planner, limits) = (self.planner(environment, Control::default())?, self.sql);
         let plan = async move { planner.logical(parse(&sql, &limits)?).await };
         match self.planning(deadline, plan.boxed()).await? {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table))
@@ -465,7 +465,7 @@ impl Engine {
         let (sink, _rows) = tokio::select! {
             biased;
             stored = &mut storing => outcome(stored)?,
-            () = activity.token().cancelled() => return Err(cancelled()),
+            error = activity.control().stopped() => return Err(error),
             () = sleep_until(deadline) => return Err(deadline_exceeded()),
         };
         // The statement may have more to run.

@@ -213,7 +213,9 @@ mod tests {
 
     use super::*;
     use crate::catalog::{Catalog, CatalogOptions, MaintenanceOptions, ReplaceOptions};
-    use crate::engine::{AdmissionOptions, Engine, EngineOptions, Environment, Source, SqlLimits};
+    use crate::engine::{
+        AdmissionOptions, Engine, EngineOptions, Environment, MemoryBudget, Source, SqlLimits,
+    };
     use crate::storage::{BloomFilters, Codec, Root, StagingOptions};
 
     fn write(to: &Path, column: &str, rows: i64) {
@@ -243,9 +245,11 @@ mod tests {
         };
         let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
         let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };
-        let sql = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500 };
+        let sql = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500, expressions: 10_000 };
         let options = EngineOptions {
             memory_bytes: 1 << 30,
+            budget: MemoryBudget::new(1 << 30, 1 << 30, 8 << 30),
+            value_bytes: 1 << 20,
             spill_dir: None,
             spill_bytes: 0,
             threads: 2,

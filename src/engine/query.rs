@@ -23,21 +23,24 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
 use super::admission::Permit;
 use super::change::changes_rows;
 use super::columns::StoredColumns;
+use super::control::Control;
 use super::environment::Environment;
 use super::gate;
 use super::gather::{Gather, Gathering};
+use super::growth::{Sizes, by_size, rows_at_once};
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
+use super::memory::shared_by;
 use super::origins::{Origin, origins};
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
 use super::plan_cache::{Optimized, PlanCache};
-use super::running::{Activity, State, cancelled};
+use super::running::{Activity, State};
 use super::scope::Scope;
 use super::session::Engine;
 use super::sort_key::rows_of_runs;
@@ -58,7 +61,7 @@ pub struct Query {
     origins: Arc<[Option<Origin>]>,
     /// What it comes to, where that is no computation.
     stored: Option<StoredColumns>,
-    cancel: CancellationToken,
+    control: Control,
 }
 
 /// What a prepared statement asks for and gives.
@@ -83,7 +86,7 @@ impl Engine {
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        self.plan_with(CancellationToken::new(), source, environment, bound, deadline).await
+        self.plan_with(Control::default(), source, environment, bound, deadline).await
     }
 
     /// The same for a statement that can be stopped from outside.
@@ -96,19 +99,19 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Query> {
         activity.enter(State::Planning);
-        let cancel = activity.token().clone();
-        activity.unless_stopped(self.plan_with(cancel, source, environment, bound, deadline)).await
+        let control = activity.control().clone();
+        activity.unless_stopped(self.plan_with(control, source, environment, bound, deadline)).await
     }
 
     async fn plan_with(
         &self,
-        cancel: CancellationToken,
+        control: Control,
         source: &Source,
         environment: &Environment,
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planner = self.planner(environment, cancel)?;
+        let planner = self.planner(environment, control)?;
         let source = source.clone();
         self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
     }
@@ -120,21 +123,24 @@ impl Engine {
         environment: &Environment,
         deadline: Instant,
     ) -> Result<Prepared> {
-        let planner = self.planner(environment, CancellationToken::new())?;
+        let planner = self.planner(environment, Control::default())?;
         let source = source.clone();
         self.planning(deadline, async move { planner.prepare(&source).await }.boxed()).await
     }
 
     /// Whether `sql` reads a table called `table` without naming its schema.
     pub async fn reads_table(&self, sql: &str, table: &'static str) -> Result<bool> {
-        let planner = self.planner(&Environment::default(), CancellationToken::new())?;
+        let planner = self.planner(&Environment::default(), Control::default())?;
         let sql = sql.to_owned();
         self.workers.run(async move { planner.reads_table(&sql, table) }).await
     }
 
     /// Waits for the turn of a query. To be done before it is planned: planning opens its files.
     pub async fn admit(&self, activity: &Activity, deadline: Instant) -> Result<Permit> {
-        let admitted = activity.unless_stopped(self.admission.enter());
+        let admitted = activity.unless_stopped(async {
+            self.watchdog.admit().await?;
+            self.admission.enter().await
+        });
         timeout_at(deadline, admitted).await.map_err(|_| deadline_exceeded())?
     }
 
@@ -190,23 +196,20 @@ impl Engine {
         })
     }
 
-    pub(super) fn planner(&self, environment: &Environment, cancel: CancellationToken) -> Result<Planner> {
+    pub(super) fn planner(&self, environment: &Environment, control: Control) -> Result<Planner> {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
-        Ok(Planner { limits, scope, state, datasets, cancel, plans: Arc::clone(&self.plans) })
+        let (plans, sizes) = (Arc::clone(&self.plans), self.sizes);
+        Ok(Planner { limits, scope, state, datasets, control, plans, sizes })
     }
 
-    /// Does the work of planning on a worker, in its turn.
+    /// Does the work of planning, in its turn.
     pub(super) async fn planning<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: BoxFuture<'static, Result<T>>,
     ) -> Result<T> {
-        let planning = async {
-            let _turn = self.planning.acquire().await;
-            self.workers.run(work).await
-        };
-        timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
+        self.planning.run(deadline, work).await
     }
 }
 
@@ -216,8 +219,9 @@ pub(super) struct Planner {
     scope: Scope,
     state: Box<SessionState>,
     datasets: QueryCatalog,
-    cancel: CancellationToken,
+    control: Control,
     plans: Arc<PlanCache>,
+    sizes: Sizes,
 }
 
 impl Planner {
@@ -293,7 +297,7 @@ impl Planner {
             origins = of_this;
             stored = StoredColumns::of(&plan);
             let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
-            let plan = interruptible(plan, &self.cancel)?;
+            let plan = interruptible(plan, &self.control)?;
             let this = Output::new(&schema, &plan.schema(), self.scope.types);
             output = Some(match output {
                 Some(others) => others.with(&this)?,
@@ -304,23 +308,32 @@ impl Planner {
         let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
         // Several runs are no single scan.
         let stored = stored.filter(|_| plans.len() == 1);
-        let context = self.context(&plans);
-        Ok(Query { plans, context, output, origins, stored, cancel: self.cancel.clone() })
+        let context = self.context(&plans)?;
+        let sized = |plan| by_size(plan, self.sizes, &self.control);
+        let plans = plans.into_iter().map(sized).collect::<Result<_, _>>()?;
+        Ok(Query { plans, context, output, origins, stored, control: self.control.clone() })
     }
 
     /// What the plans run in.
-    fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Arc<TaskContext> {
-        let rows = match plans {
-            [plan] => rows_of_runs(plan, self.state.config_options()),
-            _ => None,
-        };
-        match rows {
-            Some(rows) => {
-                let config = self.state.config().clone().with_batch_size(rows);
-                Arc::new(TaskContext::from(self.state.as_ref()).with_session_config(config))
-            }
-            None => self.state.task_ctx(),
+    fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<TaskContext>> {
+        let context = TaskContext::from(self.state.as_ref());
+        let context = context.with_runtime(shared_by(self.state.runtime_env(), &self.control)?);
+        Ok(Arc::new(match self.rows_of_batches(plans) {
+            Some(rows) => context.with_session_config(self.state.config().clone().with_batch_size(rows)),
+            None => context,
+        }))
+    }
+
+    /// The rows of the batches that plans work on, where they are to be others than the session says.
+    fn rows_of_batches(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Option<usize> {
+        let options = self.state.config_options();
+        if let [plan] = plans
+            && let Some(rows) = rows_of_runs(plan, options)
+        {
+            return Some(rows);
         }
+        let most = options.execution.batch_size.get();
+        plans.iter().filter_map(|plan| rows_at_once(plan, self.sizes.batch, most)).min()
     }
 
     async fn prepare(self, source: &Source) -> Result<Prepared> {
@@ -459,7 +472,7 @@ impl Query {
     /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll
     /// to return.
     pub fn cancel_guard(&self) -> DropGuard {
-        self.cancel.clone().drop_guard()
+        self.control.token().clone().drop_guard()
     }
 
     /// The schema that the result has on every surface.
@@ -531,7 +544,7 @@ impl QueryStream {
                 return Poll::Ready(Some(Err(deadline_exceeded())));
             }
             if self.stopped.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(Err(cancelled())));
+                return Poll::Ready(Some(Err(self.activity.control().error())));
             }
             // A panic in an operator must neither take down the connection nor look like the end.
             let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll(cx)));

@@ -15,15 +15,16 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
-use super::bounded::bound_functions;
 use super::environment::Environment;
 use super::functions::{SessionUser, replace_functions, update_functions};
+use super::growth::{Sizes, bound_functions};
 use super::limits::SqlLimits;
+use super::memory::{MemoryBudget, Relief, Watchdog};
 use super::optimizer::add_rules;
 use super::plan_cache::PlanCache;
+use super::planning::Planning;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
 use super::sql::{Types, add_planners};
@@ -36,9 +37,6 @@ use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
-
-/// Planning computes without pause, so more than a few at once only take turns; each opens files.
-const PLANNED_AT_ONCE: usize = 8;
 
 /// The zone of a session that never set one.
 pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -61,6 +59,10 @@ const GATHERED_JOIN_ROWS: usize = 2_000_000;
 pub struct EngineOptions {
     /// Bytes that queries may use together before they spill or fail.
     pub memory_bytes: usize,
+    /// Bytes that the process may use, with all that nobody counts.
+    pub budget: MemoryBudget,
+    /// Bytes that a value may have which a function makes.
+    pub value_bytes: usize,
     /// Where queries spill; `None`: a directory of the system's for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes that may be spilled at once.
@@ -85,8 +87,10 @@ pub struct Engine {
     pub(super) plans: Arc<PlanCache>,
     pub(super) workers: Workers,
     /// Statements that are planned at once, for a query or just for its schema.
-    pub(super) planning: Semaphore,
+    pub(super) planning: Planning,
     pub(super) running: Arc<Running>,
+    pub(super) watchdog: Watchdog,
+    pub(super) sizes: Sizes,
     system: Arc<SystemSchema>,
     views: Arc<Views>,
 }
@@ -103,15 +107,35 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(OneSortKey));
         let mut base = add_planners(add_rules(builder)).build();
         replace_functions(&mut base)?;
-        bound_functions(&mut base)?;
+        let sizes = Sizes::new(options.memory_bytes, options.value_bytes);
+        bound_functions(&mut base, sizes)?;
         let admission = Admission::new(options.admission);
-        let planning = Semaphore::new(PLANNED_AT_ONCE);
         let (sql, workers, running) =
             (options.sql, Workers::start(options.threads)?, Arc::new(Running::new()));
+        let planning = Planning::start(workers.handle().clone())?;
+        let watchdog = Watchdog::start(options.budget, Arc::clone(&running))?;
+        if let Some(thread) = watchdog.thread() {
+            running.watch(thread.clone());
+        }
+        let columns = Arc::clone(&catalog);
+        watchdog.add_relief(Box::new(move || columns.release_memory()));
         let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
         let plans = Arc::new(PlanCache::new(options.plans));
-        let engine = Self { catalog, base, admission, sql, plans, workers, planning, running, system, views };
+        let engine = Self {
+            catalog,
+            base,
+            admission,
+            sql,
+            plans,
+            workers,
+            planning,
+            running,
+            watchdog,
+            sizes,
+            system,
+            views,
+        };
         let running = Arc::clone(&engine.running);
         engine.add_system_table("queries", queries_schema(), Box::new(move || queries(&running)));
         Ok(engine)
@@ -125,6 +149,11 @@ impl Engine {
     /// Notes that a statement of `user` begins, under an id that it can be stopped by.
     pub fn begin(&self, id: &str, user: &str, sql: &str) -> Result<Activity> {
         self.running.begin(id, user, sql)
+    }
+
+    /// Adds what can give memory back when there is too little.
+    pub fn add_relief(&self, relief: Relief) {
+        self.watchdog.add_relief(relief);
     }
 
     /// Stops the statement that runs under `id`, or keeps it from running later. Says whether it ran.

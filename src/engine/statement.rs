@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Set, Statement as SqlStatement, Valu
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::limits::{SqlLimits, check_relations, tokenize};
+use super::limits::{SqlLimits, check_expressions, check_relations, tokenize};
 use super::parameters::Bound;
 use super::session::Engine;
 use super::sql::correct;
@@ -64,6 +64,7 @@ fn correct_within(statement: &mut Statement, limits: &SqlLimits) -> Result<()> {
     match statement {
         Statement::Statement(statement) => {
             check_relations(statement, limits)?;
+            check_expressions(statement, limits)?;
             // A view's text is stored as it was given; what is planned of it is corrected then.
             if matches!(statement.as_ref(), SqlStatement::CreateView(_)) {
                 Ok(())
@@ -201,7 +202,7 @@ fn unsupported(what: &str) -> Error {
 mod tests {
     use super::*;
 
-    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
+    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 };
 
     fn kind_of(sql: &str) -> Result<StatementKind> {
         kind(&parse(sql, &LIMITS)?)

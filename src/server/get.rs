@@ -56,7 +56,7 @@ impl Handler {
 
     fn download(&self, scan: RawScan, client: &Client, rpc: Rpc) -> Result<Chunks> {
         let chunks = self.downloads.stream(scan, client.framing)?;
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), Work::here()))
     }
 
     pub(super) async fn get_query(&self, query: SqlQuery, client: &Client, rpc: Rpc) -> Result<Chunks> {
@@ -86,21 +86,21 @@ impl Handler {
             let SqlQuery { source, bound, schema_digest, .. } = query;
             let planned = self.engine.plan_for(&activity, &source, &environment, bound, deadline).await?;
             check_schema_digest(schema_digest.as_deref(), &planned.schema_digest())?;
-            let (guard, stopped) = (planned.cancel_guard(), activity.token().clone());
+            let (guard, control) = (planned.cancel_guard(), activity.control().clone());
             let schema = client.shown(&planned);
             if let Some(scan) = planned.raw_scan(&schema) {
                 activity.run();
                 let chunks = self.downloads.stream(scan, client.framing)?;
-                let work = Work::query(Handle::current(), deadline, guard, stopped);
+                let work = Work::query(Handle::current(), deadline, guard, control, permit.clone());
                 return Ok((watched(chunks, Arc::clone(&activity), permit).boxed(), work));
             }
-            let gathering = client.framing.size.gathering();
+            let (gathering, place) = (client.framing.size.gathering(), permit.clone());
             let stream = self.engine.run(planned, Arc::clone(&activity), permit, deadline, gathering).await?;
-            let work = Work::query(stream.runtime().clone(), deadline, guard, stopped);
+            let work = Work::query(stream.runtime().clone(), deadline, guard, control, place);
             Ok((query_chunks(stream, &schema, client.framing)?.boxed(), work))
         };
         let (chunks, work) = started.await.inspect_err(|error| activity.end(Some(error)))?;
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, work))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), work))
     }
 
     /// Plans a query to find out about its result.

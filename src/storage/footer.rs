@@ -18,6 +18,7 @@ use quick_cache::sync::Cache;
 
 use super::area::Area;
 use super::file::{FileIdentity, FileStat, HeldFile};
+use super::lengths::widths;
 use super::logical::amended;
 use super::names::{ColumnNames, numbered, without_arrow_schema};
 use super::trust::{hides_nulls, trusted, with_some_nulls};
@@ -40,6 +41,8 @@ pub struct Footer {
     encoded: OnceLock<Bytes>,
     /// See [`for_queries`](Self::for_queries).
     queried: OnceLock<Arc<ParquetMetaData>>,
+    /// See [`widths`](Self::widths).
+    widths: OnceLock<Arc<[u64]>>,
 }
 
 impl Footer {
@@ -64,6 +67,11 @@ impl Footer {
     /// The footer with columns that are called by their places: `0`, `1`, …
     pub fn numbered(&self) -> Result<ParquetMetaData> {
         numbered(&self.metadata).map_err(|error| Error::internal(format!("a footer of numbers: {error}")))
+    }
+
+    /// About how many bytes each top-level column has in a row when it is decoded, where its rows are widest.
+    pub fn widths(&self) -> Arc<[u64]> {
+        Arc::clone(self.widths.get_or_init(|| widths(&self.metadata, &self.schema).into()))
     }
 
     /// A hash of the columns of the schema.
@@ -100,6 +108,7 @@ impl Footer {
             schema_hash: OnceLock::new(),
             encoded: OnceLock::new(),
             queried: OnceLock::new(),
+            widths: OnceLock::new(),
         };
         footer.check(file.path())?;
         Ok(footer)

@@ -18,6 +18,7 @@ mod encoders;
 mod file;
 mod file_writer;
 mod footer;
+mod lengths;
 mod listing;
 mod logical;
 mod names;
@@ -58,8 +59,8 @@ pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, chec
 pub use storing::{BatchSink, Storing};
 pub use table_format::{SINK_LOG, TableFormat};
 pub use types::{
-    batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as, rewrite_field, storable,
-    with_order_of, without_views,
+    array_bytes, batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as,
+    rewrite_field, storable, with_order_of, without_views,
 };
 pub use unite::{Clash, bare_type, unite};
 

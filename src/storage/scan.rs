@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -16,6 +16,7 @@ use roaring::RoaringTreemap;
 
 use super::file::HeldFile;
 use super::footer::Footer;
+use super::lengths::{decoded_bytes, hides_lengths};
 use super::page_headers::{Chunk, find_damage, is_own};
 use crate::error::{Error, Result, contain};
 
@@ -118,37 +119,6 @@ fn masked_slice(
         is_divisible: false,
         most_rows: if hides_lengths(group, mask) { MAX_UNKNOWN_ROWS } else { usize::MAX },
     }
-}
-
-/// Whether a dictionary hides how long the strings of a column are together.
-fn hides_lengths(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
-    group.columns().iter().enumerate().any(|(leaf, column)| {
-        mask.leaf_included(leaf)
-            && column.column_type() == Type::BYTE_ARRAY
-            && column.dictionary_page_offset().is_some()
-            && column.unencoded_byte_array_data_bytes().is_none()
-    })
-}
-
-/// Bytes of a row group when it is decoded, as far as the footer tells: a dictionary can hide what its
-/// values take, but not from the size statistics that newer writers add.
-fn decoded_bytes(group: &RowGroupMetaData, schema: &Schema, mask: &ProjectionMask) -> u64 {
-    let descriptor = group.schema_descr();
-    let leaf = |leaf: usize| {
-        let column = group.column(leaf);
-        let values = u64::try_from(column.num_values()).unwrap_or(0);
-        if column.column_type() == Type::BYTE_ARRAY {
-            let bytes = column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0));
-            return values * 16 + u64::try_from(bytes).unwrap_or(0);
-        }
-        if column.column_type() == Type::FIXED_LEN_BYTE_ARRAY {
-            let length = u64::try_from(column.column_descr().type_length()).unwrap_or(0);
-            return values * length.max(16);
-        }
-        let root = schema.fields().get(descriptor.get_column_root_idx(leaf));
-        values * root.and_then(|field| field.data_type().primitive_width()).unwrap_or(16) as u64
-    };
-    (0..group.num_columns()).filter(|index| mask.leaf_included(*index)).map(leaf).sum()
 }
 
 /// The rows of a slice, batch after batch.
@@ -286,7 +256,7 @@ pub fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
         return rows;
     }
     let row_bytes = (slice.bytes / slice.rows.len().max(1) as u64).max(1);
-    usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(64, rows.max(64))
+    usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(1, rows)
 }
 
 fn damaged(file: &HeldFile, why: &str) -> Error {

@@ -26,6 +26,7 @@ mod harness;
 mod hostile;
 mod interop;
 mod limits;
+mod memory;
 mod partitions;
 mod plans;
 mod rpcs;

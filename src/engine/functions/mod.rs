@@ -84,7 +84,8 @@ fn replace_scalars(state: &mut SessionState) -> Result<()> {
     if Safeguard::ToTimestamp.stands() {
         to_timestamp::replace(state)?;
     }
-    session_values::register(state)
+    session_values::register(state)?;
+    Ok(())
 }
 
 /// Gives functions that depend on the session's options what they are by now.

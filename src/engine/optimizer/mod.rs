@@ -1,6 +1,7 @@
 //! Rules of ours among DataFusion's: in front of those that answer wrongly, or in their place.
 
 mod aggregate_statistics;
+mod cancel_points;
 mod comparisons;
 mod correlation;
 mod distinct_limit;
@@ -41,6 +42,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use self::aggregate_statistics::FaithfulStatistics;
+use self::cancel_points::stoppable;
 use self::distinct_limit::DistinctLimit;
 use self::key_markers::DropKeyMarkers;
 use self::leaf_pushdown::SafeLeafPushdown;
@@ -86,7 +88,7 @@ fn analyzer_rules() -> Vec<TypingRule> {
         (Safeguard::Overflow, Arc::new(overflow::Overflow)),
     ];
     rules.extend(standing(last));
-    rules
+    stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
 /// DataFusion's rules, with those of ours in front of the first one that simplifies.
@@ -108,7 +110,7 @@ fn optimizer_rules() -> Vec<LogicalRule> {
         (Safeguard::KeptCasts, Arc::new(kept_casts::KeepCasts)),
     ];
     drop(rules.splice(simplified..simplified, standing(first)));
-    rules
+    stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
 /// The rules for physical plans: of ours one that sees a plan as it was made, and those in the place of DataFusion's.
@@ -118,7 +120,7 @@ fn add_physical_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let first: [(Safeguard, PhysicalRule); 1] =
         [(Safeguard::GroupingSets, Arc::new(grouping_sets::HideGroupingColumns))];
     drop(rules.splice(0..0, standing(first)));
-    builder.with_physical_optimizer_rules(rules)
+    builder.with_physical_optimizer_rules(stoppable(rules).map(|rule| Arc::new(rule) as _).collect())
 }
 
 /// The rule of ours that stands in the place of one of DataFusion's, or that one.

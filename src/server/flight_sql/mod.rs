@@ -182,7 +182,7 @@ impl Handler {
         }
         chunks.extend(encoder.finish()?);
         let chunks = futures::stream::iter(chunks.into_iter().map(Ok));
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), Work::here()))
     }
 }
 
