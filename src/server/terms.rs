@@ -95,8 +95,19 @@ pub(super) struct Wholeness {
     /// Whether the server demands one of both.
     required: bool,
     rows: u64,
-    has_begun: bool,
-    is_committed: bool,
+    progress: Progress,
+}
+
+/// How far an upload has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Progress {
+    /// No batch has come.
+    #[default]
+    Nothing,
+    /// A batch has come.
+    Rows,
+    /// Its last message has come, and said so.
+    Committed,
 }
 
 /// The last message's metadata, in JSON.
@@ -110,18 +121,19 @@ struct Commit {
 impl Wholeness {
     /// Takes a message into account. Gives whether its metadata was meant for the server, and is not to be sent back.
     pub(super) fn take(&mut self, received: &Received) -> Result<bool> {
-        if self.is_committed {
+        if self.progress == Progress::Committed {
             return Err(Error::invalid(
                 "a message came after the one that says `commit`, which has to be the last; nothing was stored",
             ));
         }
         let metadata = &received.app_metadata;
         let Some(batch) = &received.batch else {
-            return Ok(!self.has_begun && self.set(metadata)? || self.commits(metadata)?);
+            let may_set = self.progress == Progress::Nothing;
+            return Ok(may_set && self.set(metadata)? || self.commits(metadata)?);
         };
-        if !self.has_begun {
+        if self.progress == Progress::Nothing {
             self.check_told()?;
-            self.has_begun = true;
+            self.progress = Progress::Rows;
         }
         self.rows += batch.num_rows() as u64;
         self.commits(metadata)
@@ -130,7 +142,7 @@ impl Wholeness {
     /// Fails at the stream's end unless the upload is whole.
     pub(super) fn check(&self) -> Result<()> {
         self.check_told()?;
-        if self.explicit && !self.is_committed {
+        if self.explicit && self.progress != Progress::Committed {
             return Err(Error::new(
                 ErrorKind::Aborted,
                 format!(
@@ -214,7 +226,7 @@ impl Wholeness {
             return Ok(false);
         }
         if metadata.trim_ascii() == COMMITTED {
-            self.is_committed = true;
+            self.progress = Progress::Committed;
             return Ok(true);
         }
         let Some(fields) = object(metadata).filter(|fields| fields.contains_key("commit")) else {
@@ -230,7 +242,7 @@ impl Wholeness {
                 "{arrived} rows arrived, the commit says {rows}; nothing was stored"
             )));
         }
-        self.is_committed = true;
+        self.progress = Progress::Committed;
         Ok(true)
     }
 }
