@@ -206,7 +206,7 @@ impl Engine {
         }
         check_no_parameters(&statement, bound.as_ref())?;
         let Some(table) = optional_table(&statement)? else {
-            return self.change_named(activity, statement, names, environment, permit, deadline).await;
+            return self.change_named(activity, (statement, names), environment, permit, deadline).await;
         };
         let is_there = || {
             let (names, table) = (names.clone(), table.clone());
@@ -215,8 +215,8 @@ impl Engine {
         if !is_there().await? {
             return Ok(0);
         }
-        let changed =
-            self.change_named(activity, statement, names.clone(), environment, permit, deadline).await;
+        let named = (statement, names.clone());
+        let changed = self.change_named(activity, named, environment, permit, deadline).await;
         match changed {
             // Somebody dropped it meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound && !is_there().await? => Ok(0),
@@ -228,8 +228,7 @@ impl Engine {
     async fn change_named(
         &self,
         activity: &Arc<Activity>,
-        statement: Statement,
-        names: Names,
+        (statement, names): (Statement, Names),
         environment: &Environment,
         permit: Permit,
         deadline: Instant,

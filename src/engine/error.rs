@@ -13,7 +13,7 @@ impl From<DataFusionError> for Error {
         if let Some(ours) = Self::find_in(&error) {
             return ours.duplicate();
         }
-        if let Some(exhausted) = exhausted_in("keep what a query has no memory for", &error) {
+        if let Some(exhausted) = exhausted_in("spill the rows of a query", &error) {
             return exhausted.with_source(error);
         }
         let (kind, message) = classify(&error);

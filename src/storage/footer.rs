@@ -215,7 +215,17 @@ fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
         return Error::unimplemented(format!("the file {path} has what is not supported: {what}"))
             .with_source(error);
     }
-    damaged(file.path(), &error.to_string()).with_source(error)
+    damaged(file.path(), &plain_text(&error)).with_source(error)
+}
+
+/// What an error of the Parquet library says, without what it calls itself.
+pub(super) fn plain_text(error: &impl std::fmt::Display) -> String {
+    const CALLED: [&str; 4] = ["Parquet argument error: ", "Parquet error: ", "External: ", "Arrow: "];
+    let mut text = error.to_string();
+    while let Some(rest) = CALLED.iter().find_map(|called| text.strip_prefix(called)) {
+        text = rest.to_owned();
+    }
+    text
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

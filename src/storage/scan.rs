@@ -15,7 +15,7 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringTreemap;
 
 use super::file::HeldFile;
-use super::footer::Footer;
+use super::footer::{Footer, plain_text};
 use super::lengths::{decoded_bytes, hides_lengths};
 use super::page_headers::{Chunk, find_damage, is_own};
 use crate::error::{Error, Result, contain};
@@ -274,5 +274,5 @@ fn scan_error(
     if let Some(damage) = find_damage(file, metadata) {
         return damage.with_source(error);
     }
-    damaged(file, &error.to_string()).with_source(error)
+    damaged(file, &plain_text(&error)).with_source(error)
 }

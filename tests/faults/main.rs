@@ -75,12 +75,14 @@ impl Campaign {
         self.server.arm(number, fault, stays);
         let done = timeout(PATIENCE, self.operation.run(&mut self.clients, old)).await;
         let counted = self.server.count();
-        let what = counted.as_ref().map_or("killed", |counted| &counted.first).to_owned();
+        let what = counted.as_ref().map_or("", |counted| &counted.first).to_owned();
         let context = format!("{:?}, {fault} at call {number} ({what}, stays: {stays})", self.operation);
         let done = done.unwrap_or_else(|_| panic!("{context}: it hangs"));
         let context = format!("{context}: {done:?}");
         check_code(&done, fault, &context);
-        if counted.is_none() {
+        // The injector may answer before it sees the end.
+        let was_killed = counted.as_ref().is_none_or(|counted| fault == Fault::Kills && counted.failed > 0);
+        if was_killed {
             self.server.wait();
             self.restart().await;
         }
@@ -195,7 +197,7 @@ async fn every_call(operation: Operation) {
     // The first time some things are looked up that are known later.
     campaign.calls().await;
     let calls = campaign.calls().await;
-    assert!(calls >= 5, "{operation:?} makes {calls} calls");
+    assert!(calls >= 2, "{operation:?} makes {calls} calls");
     for number in 1..=calls {
         for (place, errno) in (0..).zip(ERRNOS) {
             if all || (number + seed) % 4 == place {
@@ -212,10 +214,8 @@ async fn every_call(operation: Operation) {
         }
     }
     campaign.restart().await;
-    let Campaign { runs, outcomes, unnamed, .. } = campaign;
-    println!(
-        "{operation:?}: {calls} calls, {runs} faults, seed {seed}, {unnamed} files of no version: {outcomes:#?}"
-    );
+    let Campaign { runs, outcomes, .. } = campaign;
+    println!("{operation:?}: {calls} calls, {runs} faults, seed {seed}: {outcomes:#?}");
 }
 
 macro_rules! operations {

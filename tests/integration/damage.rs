@@ -208,6 +208,14 @@ async fn what_only_has_the_name_of_a_file_is_refused_and_nobody_waits_for_it() {
     std::os::unix::fs::symlink("../a.parquet", root.join("parts/y.parquet")).unwrap();
     let parts = "select count(*) from parts";
     assert_eq!(number(&query(&mut sql, parts).await.unwrap()), 20);
+    // One that leads nowhere or to another folder is not left out.
+    for (link, target) in
+        [("none.parquet", "../none.parquet"), ("up", ".."), ("out.parquet", "/etc/hostname")]
+    {
+        std::os::unix::fs::symlink(target, root.join("parts").join(link)).unwrap();
+        crate::harness::assert_error(query(&mut sql, parts).await, Code::FailedPrecondition, link);
+        std::fs::remove_file(root.join("parts").join(link)).unwrap();
+    }
     fifo(&root.join("parts/z.parquet"));
     fifo(&root.join("f.parquet"));
     fifo(&root.join("v.view.json"));
@@ -274,16 +282,17 @@ fn summed(rows: &[RecordBatch], right: &RecordBatch) -> RecordBatch {
 #[tokio::test]
 async fn statements_about_what_may_be_there_do_not_race() {
     let server = Server::start();
-    for round in 0..10 {
+    for round in 0..10_usize {
+        let before = round.saturating_sub(1);
         let statements = [
             format!("create table if not exists made{round} as select 1 as n"),
             format!("create table if not exists empty{round} (n bigint)"),
             format!("create schema if not exists shop{round}"),
             format!("create view if not exists seen{round} as select 1 as n"),
-            format!("drop table if exists made{}", round - 1),
-            format!("drop schema if exists shop{}", round - 1),
-            format!("truncate table if exists empty{}", round - 1),
-            format!("drop table if exists empty{}", round - 1),
+            format!("drop table if exists made{before}"),
+            format!("drop schema if exists shop{before}"),
+            format!("truncate table if exists empty{before}"),
+            format!("drop table if exists empty{before}"),
         ];
         let mut running = Vec::new();
         for statement in statements.iter().flat_map(|statement| [statement; 4]) {

@@ -51,7 +51,7 @@ impl DeltaLog {
 }
 
 /// Takes away the files that a killed server has left in tables' folders, by its notes in the directory `staging`.
-pub fn sweep_placed(area: &Area, staging: &Path) -> Result<()> {
+pub(in crate::storage) fn sweep_placed(area: &Area, staging: &Path) -> Result<()> {
     if !area.is_dir(staging)? {
         return Ok(());
     }
