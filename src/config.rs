@@ -20,15 +20,27 @@ use crate::error::{Error, Result};
 use crate::server::{
     DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions, UploadOptions,
 };
-use crate::storage::{BloomFilters, Codec, StagingOptions};
+use crate::storage::{BloomFilters, Codec, StagingOptions, TrashOptions};
 
 /// The settings as they were given; what is `None` was not.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// The directory to serve, created if it is missing [default: ./datasets]
+    /// The directory to serve [default: ./datasets, created if it is missing]
     #[arg(env = "AIRSTRIP_ROOT", value_name = "ROOT")]
     pub root: Option<PathBuf>,
+
+    /// Create the directory to serve if it is missing
+    #[arg(
+        long,
+        env = "AIRSTRIP_CREATE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub create: Option<bool>,
 
     /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:8815]
     #[arg(long, env = "AIRSTRIP_LISTEN", value_name = "ADDR")]
@@ -54,6 +66,18 @@ pub struct Settings {
     /// [default: none, the connection that asked]
     #[arg(long, env = "AIRSTRIP_ADVERTISE", value_name = "URI", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
+
+    /// How long what was dropped or replaced can come back; 0: not at all [default: 7days]
+    #[arg(long, env = "AIRSTRIP_TRASH_RETENTION", value_name = "TIME")]
+    pub trash_retention: Option<Period>,
+
+    /// Disk that what was dropped or replaced may take; the oldest goes first [default: a tenth of the file system]
+    #[arg(long, env = "AIRSTRIP_TRASH_LIMIT", value_name = "SIZE")]
+    pub trash_limit: Option<ByteSize>,
+
+    /// The most datasets and views that are kept after they were dropped or replaced [default: 10000]
+    #[arg(long, env = "AIRSTRIP_TRASH_ENTRIES", value_name = "COUNT")]
+    pub trash_entries: Option<usize>,
 
     /// The codec of uploads; integers that are stored as packed differences are not compressed again
     /// [default: lz4]
@@ -329,6 +353,8 @@ impl TryFrom<String> for Period {
 pub struct Config {
     /// The directory to serve.
     pub root: PathBuf,
+    /// Whether it is created if it is missing.
+    pub create: bool,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// Whether to serve without writing.
@@ -354,10 +380,14 @@ impl Settings {
     pub fn or(self, weaker: Self) -> Self {
         Self {
             root: self.root.or(weaker.root),
+            create: self.create.or(weaker.create),
             listen: self.listen.or(weaker.listen),
             read_only: self.read_only.or(weaker.read_only),
             register_from: self.register_from.or(weaker.register_from),
             advertise: self.advertise.or(weaker.advertise),
+            trash_retention: self.trash_retention.or(weaker.trash_retention),
+            trash_limit: self.trash_limit.or(weaker.trash_limit),
+            trash_entries: self.trash_entries.or(weaker.trash_entries),
             codec: self.codec.or(weaker.codec),
             bloom_filters: self.bloom_filters.or(weaker.bloom_filters),
             row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
@@ -478,7 +508,8 @@ impl Settings {
             },
         };
         Ok(Config {
-            root: self.root.unwrap_or_else(|| PathBuf::from("datasets")),
+            create: self.create.unwrap_or(false),
+            root: self.root.unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT)),
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
             read_only: self.read_only.unwrap_or(false),
             huge_pages: self.huge_pages.unwrap_or(false),
@@ -509,9 +540,17 @@ impl Settings {
                 max_shrink: self.max_shrink.map(|share| fraction("max-shrink", share)).transpose()?,
                 same_columns: self.strict_replace.unwrap_or(false),
             },
+            trash: TrashOptions {
+                retention: self.trash_retention.map_or(TrashOptions::default().retention, |period| period.0),
+                limit: self.trash_limit.map(|size| size.as_u64()),
+                entries: self.trash_entries.unwrap_or(TrashOptions::default().entries),
+            },
         })
     }
 }
+
+/// The root of a server that is told of none.
+pub const DEFAULT_ROOT: &str = "datasets";
 
 /// What HTTP/2 allows (RFC 9113, 6.5.2), and windows of at least what they are by default.
 const HTTP_WINDOWS: RangeInclusive<u32> = 65_535..=(1 << 31) - 1;

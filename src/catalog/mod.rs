@@ -27,6 +27,7 @@ mod shared_keys;
 mod sink;
 mod store;
 mod table;
+mod trash;
 mod view;
 mod write;
 
@@ -40,5 +41,6 @@ pub use raw::{Piece, PieceScan, RawScan, snapshot_of};
 pub use replacing::{Guards, ReplaceOptions};
 pub use store::{Catalog, CatalogOptions, Listed};
 pub use table::{FILE_COLUMN, ROW_COLUMN};
+pub use trash::{DroppedKind, InTrash, Restored, Undrop};
 pub use view::View;
-pub use write::{Dropped, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};
+pub use write::{DropOptions, Dropped, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

@@ -20,7 +20,8 @@ use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, check_no_table, list_entries, list_parts, look_at_folder, no_regular_file,
+    Staging, StagingOptions, TrashOptions, check_no_table, list_entries, list_parts, look_at_folder,
+    no_regular_file,
     parallel_map,
 };
 
@@ -48,6 +49,8 @@ pub struct CatalogOptions {
     pub maintenance: MaintenanceOptions,
     /// What an upload may do to what it replaces.
     pub replace: ReplaceOptions,
+    /// How much of what is dropped or replaced is kept, and for how long.
+    pub trash: TrashOptions,
 }
 
 /// All datasets of a root.
@@ -134,7 +137,7 @@ impl Catalog {
         let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes)?);
         let locks = std::array::from_fn(|_| Mutex::new(()));
-        let root = Arc::new(root);
+        let root = Arc::new(root.with_trash(options.trash)?);
         let staging = Staging::new(Arc::clone(&root), options.staging);
         let delta = DeltaTables::new(Arc::clone(&root));
         Ok(Self { root, footers, columns, options, staging, allowed, delta, locks })

@@ -5,9 +5,10 @@ use std::io::Read;
 use super::layout::{schema_dir, view_of, view_path};
 use super::name::{DatasetName, DatasetRef, SchemaName};
 use super::store::Catalog;
+use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{Target, list_entries};
+use crate::storage::{Target, Why, list_entries};
 
 /// A view is a text; more is none.
 const MAX_VIEW_BYTES: u64 = 16 << 20;
@@ -75,17 +76,27 @@ impl Catalog {
         let text = serde_json::to_vec_pretty(&message)
             .map_err(|error| Error::internal(format!("writing a view: {error}")))?;
         let _lock = self.lock(name);
+        if replace && self.view(name)?.as_ref() == Some(view) {
+            return Ok(());
+        }
         if self.exists(name)? {
             let text = format!("{name} is a dataset, which a view cannot replace; drop it first");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
-        let target = if replace { Target::Replace } else { Target::MustBeNew };
-        self.root.write_small(&view_path(name), &text, target).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Error::new(
-                ErrorKind::AlreadyExists,
-                format!("view {name} exists; drop it first, or use CREATE OR REPLACE VIEW"),
-            ),
-            _ => error,
+        if replace {
+            return self
+                .root
+                .write_small_over(&view_path(name), &text, &label(name, Why::Replaced))
+                .map(drop);
+        }
+        self.root.write_small(&view_path(name), &text, Target::MustBeNew).map_err(|error| {
+            match error.kind() {
+                ErrorKind::AlreadyExists => Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("view {name} exists; drop it first, or use CREATE OR REPLACE VIEW"),
+                ),
+                _ => error,
+            }
         })
     }
 
@@ -121,7 +132,7 @@ impl Catalog {
         if self.view(view)?.is_none() {
             return Err(Error::not_found(format!("there is no view {view}")));
         }
-        self.root.remove(&view_path(view))
+        self.root.trash(&view_path(view), &label(view, Why::Dropped)).map(drop)
     }
 
     /// Fails if there is a view of this name: a dataset would hide it.

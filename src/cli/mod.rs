@@ -4,6 +4,7 @@
 //! arguments or settings are wrong, 130 a second signal forced the server to stop.
 
 mod demo;
+mod root;
 mod serve;
 mod telemetry;
 mod variables;
@@ -40,7 +41,7 @@ enum Command {
         config: Option<PathBuf>,
     },
 
-    /// Write the TPC-H tables as datasets, to have something to query
+    /// Write the TPC-H tables as datasets, to have something to query; others of their names are left alone
     Demo {
         /// The scale factor: 1 is about 350 MB of Parquet, lineitem has 6 million rows
         #[arg(long, default_value_t = 0.1, value_parser = demo::scale)]

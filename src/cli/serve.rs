@@ -11,8 +11,9 @@ use rustix::thread::disable_transparent_huge_pages;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 
-use super::{telemetry, variables};
+use super::{root, telemetry, variables};
 use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
 use crate::engine::{Engine, usable_memory};
@@ -37,6 +38,10 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
     variables::check()?;
     safeguard::check()?;
     let mut config = settings.resolve(usable_memory(), cores().get())?;
+    root::check(&config.root)?;
+    if !config.read_only {
+        root::check_there(&config.root, config.create)?;
+    }
     raise_file_limit();
     leave_descriptors(&mut config);
     if !config.huge_pages {
@@ -56,7 +61,11 @@ async fn run(config: Config) -> Result<ExitCode> {
     let signals = Signals::new()?;
     let root = Root::open(&config.root, config.read_only)?;
     let spill_dir = root.spill_dir();
+    let sweeping = sweep_period(config.catalog.trash.retention);
     let catalog = Arc::new(Catalog::new(root, config.catalog)?);
+    if !config.read_only {
+        tokio::spawn(sweep(Arc::clone(&catalog), sweeping));
+    }
     let engine = crate::engine::EngineOptions { spill_dir, ..config.engine };
     let engine = Arc::new(Engine::new(Arc::clone(&catalog), &engine)?);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
@@ -75,6 +84,25 @@ async fn run(config: Config) -> Result<ExitCode> {
             tracing::warn!("forced to stop");
             // Not by return: the runtime would wait for work that nobody waits for any more.
             std::process::exit(FORCED.into());
+        }
+    }
+}
+
+/// How often the trash is looked through: no entry stays much longer than it may.
+fn sweep_period(retention: Duration) -> Duration {
+    let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(600));
+    if retention.is_zero() { longest } else { (retention / 10).clamp(shortest, longest) }
+}
+
+/// Keeps the trash within its limits, from the start on.
+async fn sweep(catalog: Arc<Catalog>, period: Duration) {
+    let mut turns = tokio::time::interval(period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let catalog = Arc::clone(&catalog);
+        if let Err(error) = blocking(move || catalog.sweep_trash()).await {
+            tracing::warn!(%error, "the trash could not be swept");
         }
     }
 }

@@ -33,9 +33,10 @@ use super::running::{Activity, State};
 use super::session::Engine;
 use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
+use super::undrop::Undropped;
 use crate::catalog::{
-    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, Snapshot, TemporaryUpload,
-    Upload, View,
+    CATALOG, Catalog, DatasetRef, DropOptions, DroppedKind, PutMode, PutOptions, RowChange, SchemaName,
+    Snapshot, TemporaryUpload, Undrop, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
@@ -250,6 +251,7 @@ impl Engine {
                     .await;
             }
             Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
+            Own::Undrop(dropped) => return blocking(move || undrop(&names, dropped)).await,
             Own::Planned { statement, aside } => (statement, aside),
         };
         let mut environment = environment.clone();
@@ -535,6 +537,7 @@ enum Own {
     RenameView { from: TableReference, to: DatasetRef },
     Keys { table: TableReference, change: KeyChange },
     Truncate { table: TableReference },
+    Undrop(Undropped),
     AddColumns { table: TableReference, columns: Vec<ColumnDef>, known: Known },
     SetNullable { table: TableReference, column: String, nullable: bool },
     Planned { statement: Statement, aside: Aside },
@@ -620,6 +623,10 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
         SqlStatement::Truncate(truncate) => match truncate.table_names.as_slice() {
             [table] => Ok(Own::Truncate { table: reference(&table.name)? }),
             _ => Err(Error::unimplemented("TRUNCATE takes one table")),
+        },
+        SqlStatement::Call(call) => match Undropped::of(call) {
+            Some(dropped) => Ok(Own::Undrop(dropped)),
+            None => Err(Error::internal("a CALL that is none of ours")),
         },
         SqlStatement::CreateTable(create) => {
             let partition_by = take_partitioning(create)?;
@@ -829,10 +836,28 @@ fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
         Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
-    match names.catalog.drop_dataset(&table, None) {
+    match names.catalog.drop_dataset(&table, &DropOptions::default()) {
         Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => Ok(()),
         dropped => dropped.map(|_| ()),
     }
+}
+
+/// Brings back what was dropped.
+fn undrop(names: &Names, dropped: Undropped) -> Result<u64> {
+    let Undropped { kind, name } = dropped;
+    let reference = reference(&name)?;
+    let (schema, name) = match (kind, &reference) {
+        (DroppedKind::Schema, TableReference::Bare { table }) => (SchemaName::parse(table)?, None),
+        (DroppedKind::Schema, TableReference::Partial { schema, table }) if schema.as_ref() == CATALOG => {
+            (SchemaName::parse(table)?, None)
+        }
+        (DroppedKind::Schema, _) => {
+            return Err(Error::invalid(format!("{name} is not the name of a schema")));
+        }
+        _ => names.resolve(&reference).map(|dataset| (dataset.schema, Some(dataset.name)))?,
+    };
+    let wanted = Undrop { kind: Some(kind), schema, name, version: None, new_name: None };
+    names.catalog.undrop(&wanted).map(|_| 0)
 }
 
 /// Renames a table; a temporary one hides the lasting one of its name from this too.

@@ -43,6 +43,8 @@ mod substrait;
 mod system;
 mod tables;
 mod tokens;
+mod trash;
+mod undrop;
 mod verbs;
 mod versions;
 mod views;

@@ -29,6 +29,7 @@ use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
 use super::sql::{Types, add_planners};
 use super::system::{Rows, SystemSchema, queries, queries_schema};
+use super::trash::{in_trash, trash_schema};
 use super::versions::add_versions;
 use super::views::Views;
 use super::workers::Workers;
@@ -138,6 +139,8 @@ impl Engine {
         };
         let running = Arc::clone(&engine.running);
         engine.add_system_table("queries", queries_schema(), Box::new(move || queries(&running)));
+        let trash = Arc::clone(&engine.catalog);
+        engine.add_system_table("trash", trash_schema(), Box::new(move || in_trash(&trash)));
         Ok(engine)
     }
 

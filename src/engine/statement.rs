@@ -13,6 +13,7 @@ use super::parameters::Bound;
 use super::session::Engine;
 use super::sql::correct;
 use super::tokens::{renamed_view, rewritten};
+use super::undrop::{Undropped, undrop};
 use super::verbs::near_verb;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,7 +39,7 @@ impl Engine {
 
 /// Parses `sql`, which must hold one statement. Parameters written `?` become `$1`, `$2`, …
 pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
-    let tokens = rewritten(number_parameters(tokenize(sql, limits)?)?);
+    let tokens = rewritten(undrop(number_parameters(tokenize(sql, limits)?)?));
     if let Some(renamed) = renamed_view(&tokens).map_err(|error| located(error, sql))? {
         return Ok(renamed);
     }
@@ -167,6 +168,7 @@ fn sql_kind(statement: &SqlStatement) -> Result<StatementKind> {
         | SqlStatement::ShowDatabases { .. }
         | SqlStatement::ShowCatalogs { .. }
         | SqlStatement::ExplainTable { .. } => return Ok(StatementKind::Query),
+        SqlStatement::Call(call) if Undropped::of(call).is_some() => return Ok(StatementKind::Change),
         SqlStatement::CreateTable(_)
         | SqlStatement::CreateView(_)
         | SqlStatement::CreateSchema { .. }
@@ -238,6 +240,9 @@ mod tests {
             "alter view v rename to w",
             "create view if not exists v as select 1",
             "drop schema s cascade",
+            "undrop table s.t",
+            "UNDROP VIEW v;",
+            "undrop schema s",
             "alter table t rename to u",
             "truncate table t",
             "insert into t values (1)",
@@ -273,6 +278,7 @@ mod tests {
             "commit",
             "prepare p as select 1",
             "grant select on t to u",
+            "call undrop_table(t)",
         ] {
             let error = kind_of(sql).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unimplemented, "{sql}: {error}");

@@ -332,7 +332,7 @@ pub(super) async fn named(schema: &str, name: &str, catalog: &Arc<Catalog>) -> R
 /// Whether a text that names no dataset was meant as SQL: it has several words, and the first is one
 /// that statements begin with.
 fn looks_like_sql(text: &str) -> bool {
-    const OPENERS: [&str; 38] = [
+    const OPENERS: [&str; 39] = [
         "select",
         "with",
         "values",
@@ -352,6 +352,7 @@ fn looks_like_sql(text: &str) -> bool {
         "set",
         "reset",
         "truncate",
+        "undrop",
         "begin",
         "start",
         "commit",

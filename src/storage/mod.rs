@@ -31,6 +31,7 @@ mod sql_types;
 mod staging;
 mod storing;
 mod table_format;
+mod trash;
 mod trust;
 mod types;
 mod unite;
@@ -58,6 +59,7 @@ pub use sql_types::{MAX_LENGTH, fraction, precision_and_scale, sql_type, type_na
 pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
 pub use table_format::{SINK_LOG, TableFormat};
+pub use trash::{Label, TrashOptions, Trashed, Why};
 pub use types::{
     array_bytes, batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as,
     rewrite_field, storable, with_order_of, without_views,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,15 +27,36 @@ struct Shared {
     most_bytes: usize,
     held_bytes: AtomicUsize,
     create: Box<dyn Fn() -> error::Result<File> + Send + Sync>,
+    /// Makes room where the disk is full; false if there is none to make.
+    give_room: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl PageMemory {
     /// Up to `most_bytes` of pages are held in memory; files for the rest come from `create`.
+    #[cfg(test)]
     pub(super) fn new(
         most_bytes: usize,
         create: impl Fn() -> error::Result<File> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Shared { most_bytes, held_bytes: AtomicUsize::new(0), create: Box::new(create) }))
+        Self::with(most_bytes, Box::new(create), Box::new(|| false))
+    }
+
+    /// Up to `most_bytes` of pages are held in memory; files for the rest come from `create`, and `give_room` may make
+    /// room on a disk that is full.
+    pub(super) fn with_room(
+        most_bytes: usize,
+        create: impl Fn() -> error::Result<File> + Send + Sync + 'static,
+        give_room: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(most_bytes, Box::new(create), Box::new(give_room))
+    }
+
+    fn with(
+        most_bytes: usize,
+        create: Box<dyn Fn() -> error::Result<File> + Send + Sync>,
+        give_room: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
+        Self(Arc::new(Shared { most_bytes, held_bytes: AtomicUsize::new(0), create, give_room }))
     }
 
     /// Stores for the columns of a row group. They share a file, which is gone with the last of them.
@@ -96,8 +118,12 @@ impl Spilled {
             self.file.get_or_init(|| created)
         };
         let offset = self.bytes.fetch_add(page.len() as u64, Ordering::Relaxed);
-        file.write_all_at(page, offset)?;
-        Ok(offset)
+        loop {
+            match file.write_all_at(page, offset) {
+                Err(error) if error.kind() == ErrorKind::StorageFull && (memory.0.give_room)() => {}
+                written => return Ok(written.map(|()| offset)?),
+            }
+        }
     }
 
     fn read(&self, offset: u64, length: usize) -> Result<Bytes> {

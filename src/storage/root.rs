@@ -4,18 +4,20 @@
 //! .airstrip/FORMAT     the layout's version; a newer one is refused
 //! .airstrip/LOCK       held exclusively by the one server that writes
 //! .airstrip/staging/   uploads on their way, and what was removed on its way out; swept at the start
+//! .airstrip/trash/     what was dropped or replaced, for a while
 //! .airstrip/spill/     temporary files of queries; swept at the start
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
@@ -24,6 +26,7 @@ use super::delta::sweep_placed;
 use super::disk::served;
 use super::listing::read_entries;
 use super::table_format::check_root;
+use super::trash::{TRASH, Trash};
 use crate::error::{Error, ErrorKind, Result};
 
 const PRIVATE: &str = ".airstrip";
@@ -51,7 +54,7 @@ impl Target {
 }
 
 /// A directory held open, and a name in it.
-type Place<'a> = (Dir, &'a Path);
+pub(super) type Place<'a> = (Dir, &'a Path);
 
 /// The directory that is served.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ pub struct Root {
     failed: AtomicBool,
     /// Held while the directories above a new file are looked up or made.
     making: Mutex<()>,
+    pub(super) trash: Trash,
     /// Held for the lock that comes with it.
     _lock: Option<File>,
 }
@@ -80,11 +84,13 @@ impl Root {
         let lock = if read_only { None } else { Some(lock(&area)?) };
         let known_format = check_format(&area)?;
         let failed = AtomicBool::new(false);
-        let root = Self { area, read_only, failed, making: Mutex::new(()), _lock: lock };
+        let (making, trash) = (Mutex::new(()), Trash::default());
+        let root = Self { area, read_only, failed, making, trash, _lock: lock };
         if !read_only {
             served(root.area.path());
             sweep_placed(&root.area, Path::new(STAGING))?;
             root.sweep()?;
+            root.make_trash()?;
             if !known_format {
                 root.write_small(
                     &Path::new(PRIVATE).join("FORMAT"),
@@ -131,10 +137,10 @@ impl Root {
     /// Creates a file of its own in the staging directory, and says where.
     pub(super) fn create_staged(&self) -> Result<(PathBuf, File)> {
         self.check_writable()?;
-        let path = Path::new(STAGING).join(format!("{}.parquet", Uuid::new_v4()));
+        let path = staged_path().with_extension("parquet");
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        let file = self.area.dir().open_with(&path, &options);
+        let file = self.with_room(|| self.area.dir().open_with(&path, &options));
         Ok((path.clone(), file.map_err(|error| io_error("create", &path, error))?.into_std()))
     }
 
@@ -160,7 +166,7 @@ impl Root {
     /// Creates a directory of its own in the staging directory, and says where.
     pub fn create_staged_dir(&self) -> Result<PathBuf> {
         self.check_writable()?;
-        let path = Path::new(STAGING).join(Uuid::new_v4().to_string());
+        let path = staged_path();
         self.area.dir().create_dir(&path).map_err(|error| io_error("create", &path, error))?;
         Ok(path)
     }
@@ -178,19 +184,29 @@ impl Root {
             std::io::Write::write_all(&mut file, content)?;
             file.sync_all()
         };
-        write().map_err(|error| io_error("write", path, error))
+        self.with_room(write).map_err(|error| io_error("write", path, error))
     }
 
-    /// Gives the file at `from` a second name in a directory that is being staged.
+    /// Gives the file at `from` a second name in a directory that is being staged, unless it has that already.
     pub fn link_staged(&self, from: &Path, to: &Path) -> Result<()> {
         let dir = self.area.dir();
-        dir.hard_link(from, dir, to).map_err(|error| io_error("link", from, error))
+        match dir.hard_link(from, dir, to) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let identity = |path: &Path| {
+                    let found =
+                        dir.symlink_metadata(path).map_err(|error| io_error("look at", path, error))?;
+                    Ok::<_, Error>((found.dev(), found.ino()))
+                };
+                let is_linked = identity(from)? == identity(to)?;
+                if is_linked { Ok(()) } else { Err(io_error("link", from, error)) }
+            }
+            linked => linked.map_err(|error| io_error("link", from, error)),
+        }
     }
 
     /// Makes the names in a staged directory durable.
     pub fn sync_staged_dir(&self, path: &Path) -> Result<()> {
-        let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
-        self.sync_dir(&syncable(&dir, path)?, path)
+        self.sync_at(path)
     }
 
     /// Removes what is left of a staged directory.
@@ -200,15 +216,23 @@ impl Root {
 
     /// Writes a small file durably: staged, synced, renamed to `to`, its directory synced.
     pub fn write_small(&self, to: &Path, content: &[u8], target: Target) -> Result<()> {
-        let (staged, mut file) = self.create_staged()?;
-        let written = std::io::Write::write_all(&mut file, content).and_then(|()| file.sync_all());
-        let done = written
-            .map_err(|error| io_error("write", to, error))
-            .and_then(|()| self.publish(&staged, to, target));
+        let staged = self.stage_small(to, content)?;
+        let done = self.publish(&staged, to, target);
         if done.is_err() {
             self.discard(&staged);
         }
         done
+    }
+
+    /// Writes what is to become the small file `to` into the staging directory, durably, and says where.
+    pub(super) fn stage_small(&self, to: &Path, content: &[u8]) -> Result<PathBuf> {
+        let (staged, file) = self.create_staged()?;
+        let write = || file.write_all_at(content, 0).and_then(|()| file.sync_all());
+        let written = self.with_room(write).map_err(|error| io_error("write", to, error));
+        if written.is_err() {
+            self.discard(&staged);
+        }
+        written.map(|()| staged)
     }
 
     /// Moves `from` to `to` in one step that survives a crash: the rename is synced before this
@@ -256,9 +280,9 @@ impl Root {
     /// Removes the file or directory at `path` in one step that survives a crash.
     pub fn remove(&self, path: &Path) -> Result<()> {
         self.check_writable()?;
-        let trash = Path::new(STAGING).join(Uuid::new_v4().to_string());
-        self.publish_into_staging(path, &trash)?;
-        self.discard(&trash);
+        let staged = staged_path();
+        self.publish_into_staging(path, &staged)?;
+        self.discard(&staged);
         Ok(())
     }
 
@@ -290,34 +314,46 @@ impl Root {
         if self.failed.load(Ordering::Acquire) {
             return;
         }
-        let dir = self.area.dir();
-        let removed = match dir.symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => dir.remove_dir_all(path),
-            Ok(_) => dir.remove_file(path),
-            Err(_) => return,
-        };
-        if let Err(error) = removed {
-            tracing::warn!(path = %path.display(), %error, "cannot remove a staged file");
+        remove_staged(self.area.dir(), path);
+    }
+
+    /// The same in a thread of its own: much takes long.
+    pub(super) fn discard_beside(&self, path: PathBuf) {
+        if self.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let started = self.area.dir().try_clone().and_then(|dir| {
+            let path = path.clone();
+            Builder::new().name("free".to_owned()).spawn(move || remove_staged(&dir, &path))
+        });
+        if started.is_err() {
+            self.discard(&path);
         }
     }
 
-    fn publish_into_staging(&self, path: &Path, trash: &Path) -> Result<()> {
+    fn publish_into_staging(&self, path: &Path, staged: &Path) -> Result<()> {
         let (from_dir, from_name) = self.parent(path)?;
-        let (to_dir, to_name) = self.parent(trash)?;
+        let (to_dir, to_name) = self.parent(staged)?;
         renameat(&from_dir, from_name, &to_dir, to_name)
             .map_err(|error| io_error("remove", path, error.into()))?;
         self.sync_dir(&from_dir, path)
     }
 
     /// Renames, and syncs the directory that has the name then. `to` is for messages.
-    fn move_name(&self, from: &Place<'_>, place: &Place<'_>, to: &Path, flags: RenameFlags) -> Result<()> {
+    pub(super) fn move_name(
+        &self,
+        from: &Place<'_>,
+        place: &Place<'_>,
+        to: &Path,
+        flags: RenameFlags,
+    ) -> Result<()> {
         let _replaced = flags.is_empty().then(|| Replaced::hold(place));
         renameat_with(&from.0, from.1, &place.0, place.1, flags)
             .map_err(|error| io_error("publish", to, error.into()))?;
         self.sync_dir(&place.0, to)
     }
 
-    fn parent<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
+    pub(super) fn parent<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
         parent_in(self.area.dir(), path)
     }
 
@@ -344,12 +380,31 @@ impl Root {
     }
 
     /// Syncs a directory, which is a [`syncable`] one. After a failure nobody knows what is durable, so writing ends.
-    fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
+    pub(super) fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
         fsync(dir).map_err(std::io::Error::from).map_err(|error| {
             self.failed.store(true, Ordering::Release);
             tracing::error!(path = %path.display(), %error, "a directory could not be synced: no more writes");
             io_error("sync the directory of", path, error)
         })
+    }
+
+    /// Syncs the directory at `path`.
+    pub(super) fn sync_at(&self, path: &Path) -> Result<()> {
+        let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
+        self.sync_dir(&syncable(&dir, path)?, path)
+    }
+
+    /// Makes the directory of the trash, durably.
+    fn make_trash(&self) -> Result<()> {
+        let path = Path::new(TRASH);
+        match self.area.dir().create_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io_error("create", path, error)),
+            Ok(()) => {
+                self.sync_at(Path::new(PRIVATE))?;
+                self.sync_dir(&syncable(self.area.dir(), path)?, path)
+            }
+        }
     }
 
     fn sweep(&self) -> Result<()> {
@@ -397,6 +452,23 @@ fn syncable(dir: &Dir, path: &Path) -> Result<Dir> {
     let opened = openat(dir, ".", flags, Mode::empty());
     let opened = opened.map_err(|error| io_error("open the directory of", path, error.into()))?;
     Ok(Dir::from_std_file(opened.into()))
+}
+
+/// A name in staging that nothing has.
+pub(super) fn staged_path() -> PathBuf {
+    Path::new(STAGING).join(Uuid::new_v4().to_string())
+}
+
+/// Removes what lies in staging at `path`.
+fn remove_staged(dir: &Dir, path: &Path) {
+    let removed = match dir.symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => dir.remove_dir_all(path),
+        Ok(_) => dir.remove_file(path),
+        Err(_) => return,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a staged file");
+    }
 }
 
 /// The parent directory of `path` beneath `dir`, open to be synced, and its last component.

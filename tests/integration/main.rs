@@ -39,4 +39,5 @@ mod tables_of_others;
 mod tickets;
 mod tidy;
 mod tools;
+mod trash;
 mod whole;

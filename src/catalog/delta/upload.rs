@@ -132,7 +132,7 @@ impl DeltaUpload {
         drop(lock);
         catalog.maintain(&dataset, &log);
         let mark = DeltaMark { table_id: version.table_id, version: version.version };
-        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark) })
+        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark), trashed: None })
     }
 }
 
@@ -216,7 +216,7 @@ fn fitting(dataset: &DatasetRef, version: DeltaVersion, columns: &Columns) -> Re
 }
 
 fn receipt(version: &DeltaVersion, rows: u64, bytes: u64) -> Receipt {
-    Receipt { rows, bytes, version: delta_version(version) }
+    Receipt { rows, bytes, version: delta_version(version), trashed: None }
 }
 
 /// The receipt of a commit that is in the table already.
@@ -226,7 +226,8 @@ fn receipt_again(latest: &DeltaVersion, number: u64, files: &[NewFile]) -> Recei
         let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap_or_default();
         stats.get("numRecords").and_then(serde_json::Value::as_u64).unwrap_or(0)
     };
-    Receipt { rows: files.iter().map(rows).sum(), bytes: files.iter().map(|file| file.bytes).sum(), version }
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    Receipt { rows: files.iter().map(rows).sum(), bytes, version, trashed: None }
 }
 
 impl Catalog {

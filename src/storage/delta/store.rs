@@ -392,7 +392,8 @@ impl Draft {
     }
 
     fn write(&mut self, piece: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(piece, offset).map_err(|error| io_error("write", &self.staged, error))?;
+        let written = self.store.root.with_room(|| self.file.write_all_at(piece, offset));
+        written.map_err(|error| io_error("write", &self.staged, error))?;
         self.written += piece.len() as u64;
         Ok(())
     }
