@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 
 use super::provider::{DfResult, external};
 use crate::error::Error;
-use crate::storage::{Footer, HeldFile, find_damage};
+use crate::storage::{Footer, HeldFile, exhausted_in, find_damage};
 
 /// Files whose errors name them.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct Name {
 impl Name {
     /// `error` with the name of the file, if it is of what is in the file.
     fn put_on(&self, error: DataFusionError) -> DataFusionError {
-        if Error::find_in(&error).is_some() {
+        if Error::find_in(&error).is_some() || exhausted_in("read a file", &error).is_some() {
             return error;
         }
         let text = match error.find_root() {

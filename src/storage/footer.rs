@@ -17,6 +17,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::area::Area;
+use super::disk::exhausted_in;
 use super::file::{FileIdentity, FileStat, HeldFile};
 use super::lengths::widths;
 use super::logical::amended;
@@ -194,6 +195,9 @@ const OTHER_KINDS: [(&[u8], &str); 9] = [
 
 /// The error for a file whose footer cannot be read: what it is instead, where that can be told.
 fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
+    if let Some(exhausted) = exhausted_in(&format!("read {}", file.path().display()), &error) {
+        return exhausted.with_source(error);
+    }
     const MAGIC: usize = 4;
     const LONGEST: usize = 24;
     let size = file.stat().size();

@@ -14,6 +14,7 @@ use parquet::basic::Type;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringTreemap;
 
+use super::disk::exhausted_in;
 use super::file::HeldFile;
 use super::footer::{Footer, plain_text};
 use super::lengths::{decoded_bytes, hides_lengths};
@@ -270,6 +271,9 @@ fn scan_error(
 ) -> Error {
     if let Some(ours) = Error::find_in(&error) {
         return ours.duplicate();
+    }
+    if let Some(exhausted) = exhausted_in(&format!("read {}", file.path().display()), &error) {
+        return exhausted.with_source(error);
     }
     if let Some(damage) = find_damage(file, metadata) {
         return damage.with_source(error);

@@ -84,7 +84,8 @@ pub(crate) fn injector() -> Option<&'static Path> {
 /// A server under the injector. Dropped, both are killed.
 pub(crate) struct Traced {
     child: Child,
-    commands: ChildStdin,
+    /// `None` once the server is to end.
+    commands: Option<ChildStdin>,
     answers: BufReader<ChildStderr>,
     _stdout: BufReader<ChildStdout>,
     address: String,
@@ -110,7 +111,7 @@ impl Traced {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let commands = child.stdin.take().unwrap();
+        let commands = child.stdin.take();
         let answers = BufReader::new(child.stderr.take().unwrap());
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -122,7 +123,8 @@ impl Traced {
 
     /// The answer to a command; nothing once the server has ended.
     fn ask(&mut self, command: &str) -> Option<String> {
-        writeln!(self.commands, "{command}").and_then(|()| self.commands.flush()).ok()?;
+        let commands = self.commands.as_mut()?;
+        writeln!(commands, "{command}").and_then(|()| commands.flush()).ok()?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer).ok()?;
         Some(answer.trim_end().to_owned()).filter(|answer| !answer.is_empty())
@@ -152,8 +154,10 @@ impl Traced {
         Some(Counted { calls, failed, first: parts.next().unwrap_or_default().to_owned() })
     }
 
+    /// Kills the server: the injector does at the end of its input, and waits for it.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
+        drop(self.commands.take());
+        self.wait();
     }
 
     /// Waits for the end of a server that was killed.
@@ -177,7 +181,7 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        drop(self.commands.take());
         let _ = self.child.wait();
     }
 }

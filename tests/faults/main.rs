@@ -53,6 +53,7 @@ impl Campaign {
     }
 
     async fn restart(&mut self) {
+        self.server.kill();
         self.server = Traced::start(self.injector, self.dir.path());
         self.clients = Clients::of(&self.server).await;
         self.check_no_litter();
@@ -83,15 +84,12 @@ impl Campaign {
         // The injector may answer before it sees the end.
         let was_killed = counted.as_ref().is_none_or(|counted| fault == Fault::Kills && counted.failed > 0);
         if was_killed {
-            self.server.wait();
             self.restart().await;
         }
         let mut state = self.state(&done, (old, new), &context).await;
         let is_read_only = self.is_read_only().await;
         if is_read_only {
             assert!(what.contains("sync"), "{context}: the server takes no writes any more");
-            self.server.kill();
-            self.server.wait();
             self.restart().await;
             state = self.state(&done, (old, new), &context).await;
         } else if !stays {
