@@ -11,7 +11,8 @@ use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{
-    ColumnChunkMetaData, FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
+    ColumnChunkMetaData, ColumnChunkMetaDataBuilder, FileMetaData, ParquetMetaDataBuilder,
+    ParquetMetaDataWriter, RowGroupMetaData,
 };
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
@@ -167,9 +168,7 @@ fn lengthen(close: &mut ColumnCloseResult, added: &Added) -> Result<()> {
 
 fn rebuilt(
     chunk: &ColumnChunkMetaData,
-    change: impl FnOnce(
-        parquet::file::metadata::ColumnChunkMetaDataBuilder,
-    ) -> parquet::file::metadata::ColumnChunkMetaDataBuilder,
+    change: impl FnOnce(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder,
 ) -> Result<ColumnChunkMetaData> {
     change(chunk.clone().into_builder()).build()
 }
