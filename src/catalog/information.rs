@@ -22,7 +22,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::provider::{DfResult, QueryCatalog};
-use crate::safeguard::Safeguard;
 
 /// The schema of SQL's own tables.
 #[derive(Debug)]

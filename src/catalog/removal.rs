@@ -7,7 +7,7 @@ use super::layout::{Form, dataset_of, schema_dir, view_of};
 use super::name::{DatasetRef, SchemaName};
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Entry, EntryKind, Label, Target, check_no_table, io_error, list_entries, list_others};
+use crate::storage::{Entry, EntryKind, Label, check_no_table, io_error, list_entries, list_others};
 
 /// Files that an error names.
 const NAMED: usize = 3;

@@ -21,8 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
     Staging, StagingOptions, TrashOptions, check_no_table, list_entries, list_parts, look_at_folder,
-    no_regular_file,
-    parallel_map,
+    no_regular_file, parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.

@@ -24,10 +24,7 @@ use crate::engine::functions::SESSION_VALUES;
 const MOST_REPAIRS: usize = 100;
 
 /// The plan of `statement`.
-pub(super) async fn plan(
-    state: &SessionState,
-    mut statement: AnyStatement,
-) -> Result<LogicalPlan> {
+pub(super) async fn plan(state: &SessionState, mut statement: AnyStatement) -> Result<LogicalPlan> {
     let mut has_casts = false;
     for _ in 0..MOST_REPAIRS {
         let error = match state.statement_to_plan(statement.clone()).await {
