@@ -136,8 +136,7 @@ impl Catalog {
             self.root.restore(&found.entry, &view_path(&to))?;
             return Ok(Restored { schema: to.schema, name: Some(to.name), version: None });
         }
-        let form = dataset_of(&entry_of(&found.entry)).map(|(_, form)| form);
-        let form = form.filter(|form| can_be(&to, *form));
+        let form = form_of(&found.entry).filter(|form| can_be(&to, *form));
         let form = form.ok_or_else(|| Error::invalid(format!("what was dropped cannot be called {to}")))?;
         self.restore_form(found, &to, form)?;
         let version = self.version(&to).ok();
@@ -149,7 +148,7 @@ impl Catalog {
         let path = form.path(to);
         let area = self.root.area();
         let is_folder = area.is_dir(&path)? && !area.is_link(&path)?;
-        let restored = if is_folder && form.entry_kind() == EntryKind::Directory {
+        let restored = if is_folder && found.entry.is_dir && form.entry_kind() == EntryKind::Directory {
             self.link_others(&path, &self.others(&path)?, &found.entry.path())
                 .and_then(|()| self.root.restore_into(&found.entry, &path))
         } else {
@@ -187,14 +186,22 @@ fn entry_of(entry: &Trashed) -> Entry {
     Entry { name: entry.file().to_owned(), kind }
 }
 
-fn kind_of(entry: &Trashed) -> Option<DroppedKind> {
+/// The form in which a dataset was there. A link is what it led to.
+fn form_of(entry: &Trashed) -> Option<Form> {
     let found = entry_of(entry);
+    let as_folder = || dataset_of(&Entry { kind: EntryKind::Directory, ..entry_of(entry) });
+    let form = dataset_of(&found).or_else(|| if entry.is_link { as_folder() } else { None });
+    form.map(|(_, form)| form)
+}
+
+fn kind_of(entry: &Trashed) -> Option<DroppedKind> {
     if entry.name().is_empty() {
         return Some(DroppedKind::Schema);
     }
-    let is_view = view_of(&found).is_some();
-    let is_dataset = || dataset_of(&found).is_some();
-    if is_view { Some(DroppedKind::View) } else { is_dataset().then_some(DroppedKind::Dataset) }
+    if view_of(&entry_of(entry)).is_some() {
+        return Some(DroppedKind::View);
+    }
+    form_of(entry).map(|_| DroppedKind::Dataset)
 }
 
 /// The newest of what is wanted: of the very name, or of the only one that differs in case.

@@ -323,6 +323,20 @@ async fn files_that_are_not_the_datasets_own_stay_and_it_comes_back_among_them()
     eventually(PATIENCE, || server.staged() == 0).await;
 }
 
+#[tokio::test]
+async fn of_a_link_to_a_folder_the_link_goes_and_comes_back() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    folder(&server, "lake", &["README.md"]).await;
+    symlink("lake", server.root().join("alias")).unwrap();
+    act(&mut client, "drop_dataset", "alias").await.unwrap();
+    assert_eq!(count(&mut client, "lake").await.unwrap(), 6);
+    assert_eq!(trash(&mut client).await, [entry("dataset", "alias", "dropped")]);
+    act(&mut client, "undrop_dataset", "alias").await.unwrap();
+    assert_eq!(count(&mut client, "alias").await.unwrap(), 6);
+    assert!(server.root().join("alias").is_symlink());
+}
+
 /// A record as a server writes it before anything moves.
 fn record(root: &Path, id: u32, from: &str, more: &Value) -> String {
     let id = format!("01930000000070008000{id:012x}");

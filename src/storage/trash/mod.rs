@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::Metadata;
+use cap_std::fs::{FileType, Metadata};
 use rustix::fs::fstatvfs;
 
 pub use displace::Label;
@@ -76,6 +76,8 @@ pub struct Trashed {
     record: Arc<Record>,
     /// Whether it is a directory.
     pub is_dir: bool,
+    /// Whether it is a link, to whatever that leads.
+    pub is_link: bool,
 }
 
 impl Trashed {
@@ -124,8 +126,8 @@ impl Trashed {
 #[derive(Default)]
 struct Found {
     has_record: bool,
-    /// The name of the thing itself, and whether it is a directory.
-    thing: Option<(String, bool)>,
+    /// The name of the thing itself, and what it is.
+    thing: Option<(String, FileType)>,
 }
 
 impl Root {
@@ -154,14 +156,15 @@ impl Root {
         let found = self.scan_trash()?;
         let mut all = Vec::with_capacity(found.len());
         for (id, found) in &found {
-            let Found { has_record: true, thing: Some((file, is_dir)) } = found else { continue };
+            let Found { has_record: true, thing: Some((file, kind)) } = found else { continue };
             if self.trash.state().busy.contains(id) {
                 continue;
             }
             match self.record_of(*id) {
                 Ok(Some(record)) if self.is_waiting(*id, &record)? => {}
                 Ok(Some(record)) if record.file == *file => {
-                    all.push(Trashed { id: *id, record, is_dir: *is_dir });
+                    let (is_dir, is_link) = (kind.is_dir(), kind.is_symlink());
+                    all.push(Trashed { id: *id, record, is_dir, is_link });
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "a record in the trash cannot be read"),
@@ -283,7 +286,7 @@ impl Root {
             let Some(kind) = if_there(entry.file_type()).map_err(fail)? else { continue };
             let found = all.entry(id).or_default();
             match thing {
-                Some(name) => found.thing = Some((name.to_owned(), kind.is_dir())),
+                Some(name) => found.thing = Some((name.to_owned(), kind)),
                 None => found.has_record = kind.is_file(),
             }
         }
@@ -330,7 +333,7 @@ impl Root {
                     self.forget(id);
                     Ok(())
                 }
-                (true, Some((_, is_dir))) => self.end_entry(id, is_dir),
+                (true, Some((_, kind))) => self.end_entry(id, kind.is_dir()),
                 (false, _) => Err(Error::precondition(format!(
                     "{} has no record: it is left as it is",
                     id.slot("…").display()
