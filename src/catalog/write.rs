@@ -204,6 +204,7 @@ impl FileUpload {
         let version = if forms.is_empty() { None } else { catalog.version(&self.dataset).ok() };
         let version = version.map(|version| version.to_string());
         let displaced = Label { version, ..label(&self.dataset, Why::Replaced) };
+        let stat = self.staged.stat()?;
         let mut trashed = match self.options.mode {
             PutMode::Create => self.staged.publish(&path, Target::MustBeNew).map(|()| None)?,
             PutMode::Replace | PutMode::Append => self.staged.publish_over(&path, &displaced)?,
@@ -217,8 +218,11 @@ impl FileUpload {
             let removed = catalog.remove_form(&self.dataset, form, &others, &displaced)?;
             trashed = Some(removed && trashed.unwrap_or(true));
         }
-        let held = StagedFile::remember(&catalog.root, &path, &catalog.footers)?;
-        Ok(Receipt { rows, bytes: held.stat().size(), version: Version::of_file(held.stat()), trashed })
+        // It is durable: what is remembered of it only spares a look.
+        if let Err(error) = StagedFile::remember(&catalog.root, &path, &catalog.footers) {
+            tracing::warn!(%error, "the footer of an upload is not remembered");
+        }
+        Ok(Receipt { rows, bytes: stat.size(), version: Version::of_file(&stat), trashed })
     }
 }
 

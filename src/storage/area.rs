@@ -82,7 +82,8 @@ impl Area {
         Ok(self.look_at_name(path)?.is_some())
     }
 
-    fn look_at_name(&self, path: &Path) -> Result<Option<Metadata>> {
+    /// What the file system says of the name `path` itself, be it a link; `None` if there is none.
+    pub(super) fn look_at_name(&self, path: &Path) -> Result<Option<Metadata>> {
         let found = if_there(self.dir.symlink_metadata(path));
         found.map_err(|error| io_error("look at", path, error))
     }

@@ -240,10 +240,11 @@ impl Root {
     pub fn publish(&self, from: &Path, to: &Path, target: Target) -> Result<()> {
         self.check_writable()?;
         let (from_place, to_place) = (self.parent(from)?, self.parent(to)?);
-        let is_dir = |path| self.area.dir().symlink_metadata(path).map(|found| found.is_dir());
         // A directory and what takes its place, or whose place it takes, change places.
-        let changes_places =
-            target == Target::Replace && is_dir(to).is_ok_and(|old| old || is_dir(from).is_ok_and(|new| new));
+        let changes_places = match self.area.look_at_name(to)?.filter(|_| target == Target::Replace) {
+            Some(old) => old.is_dir() || self.area.look_at_name(from)?.is_some_and(|new| new.is_dir()),
+            None => false,
+        };
         let flags = if changes_places { RenameFlags::EXCHANGE } else { target.flags() };
         self.move_name(&from_place, &to_place, to, flags)?;
         if !from.starts_with(PRIVATE) {
