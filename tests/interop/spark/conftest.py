@@ -5,13 +5,12 @@ pytest`, where the folder DIR keeps the driver's jar.
 """
 
 import itertools
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
+import adbc_driver_flightsql.dbapi as dbapi
 import pytest
 from pyspark.sql import SparkSession
 
@@ -20,7 +19,6 @@ sys.path.insert(0, str(HERE.parent))
 
 import java  # noqa: E402
 
-SECONDS = 60
 numbers = itertools.count()
 
 
@@ -39,18 +37,18 @@ class Server:
         )
         self.address = java.started(self._process)
         assert self.address, f"no line with the server's address:\n{log.read_text()}"
+        self._connection = dbapi.connect(f"grpc://{self.address}", autocommit=True)
         self.url = f"jdbc:arrow-flight-sql://{self.address}/?useEncryption=false"
 
     def sql(self, text):
-        """Rows as another client sees them: over HTTP, each a dict of JSON's values."""
-        request = urllib.request.Request(f"http://{self.address}/sql", text.encode(), {"accept": "application/x-ndjson"})
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:
-            return [json.loads(line) for line in response.read().splitlines() if line]
+        """Rows as another client sees them, each a dict."""
+        with self._connection.cursor() as cursor:
+            return cursor.execute(text).fetch_arrow_table().to_pylist()
 
     def run(self, text):
         """A statement that changes something."""
-        request = urllib.request.Request(f"http://{self.address}/sql", text.encode())
-        urllib.request.urlopen(request, timeout=SECONDS).close()
+        with self._connection.cursor() as cursor:
+            cursor.execute(text)
 
     def queries(self, part):
         """The texts of statements that hold `part`, without those that ask for them."""
@@ -59,6 +57,7 @@ class Server:
         return [row["sql"] for row in found]
 
     def stop(self):
+        self._connection.close()
         stopped = java.stop(self._process)
         self._log.close()
         assert stopped, f"exit code {self._process.returncode} after SIGTERM"
