@@ -220,7 +220,12 @@ impl Engine {
         let changed = self.change_named(activity, named, environment, permit, deadline).await;
         match changed {
             // Somebody dropped it meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_there().await? => Ok(0),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition)
+                    && !is_there().await? =>
+            {
+                Ok(0)
+            }
             changed => changed,
         }
     }

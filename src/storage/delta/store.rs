@@ -528,7 +528,8 @@ fn check_no_entry(folder: &Path, entry: &DirEntry, location: &Path) -> Result<()
         // It was cleaned up meanwhile.
         None => Ok(()),
         Some(kind) if kind.is_symlink() => Err(Error::precondition(format!(
-            "the log of the Delta table has {location}, which is a link that leads nowhere, or out of the table's folder;              put the file itself there"
+            "the log of the Delta table has {location}, which is a link that leads nowhere, or out of the table's folder; \
+             put the file itself there"
         ))),
         Some(kind) if kind.is_file() => Ok(()),
         Some(_) => Err(no_regular_file(path)),
