@@ -40,8 +40,11 @@ struct Name {
 impl Name {
     /// `error` with the name of the file, if it is of what is in the file.
     fn put_on(&self, error: DataFusionError) -> DataFusionError {
-        if Error::find_in(&error).is_some() || exhausted_in("read a file", &error).is_some() {
+        if Error::find_in(&error).is_some() {
             return error;
+        }
+        if let Some(exhausted) = exhausted_in(&format!("read {}", self.held.path().display()), &error) {
+            return external(exhausted);
         }
         let text = match error.find_root() {
             DataFusionError::ParquetError(inner) => inner.to_string(),
