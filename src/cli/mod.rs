@@ -53,9 +53,9 @@ enum Command {
     },
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+/// Runs the command line of this process. `give_back` returns memory to the system that the allocator keeps.
+pub fn main(give_back: fn()) -> ExitCode {
+    match run(Cli::parse().command, give_back) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("airstrip: {error}");
@@ -65,9 +65,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command, give_back: fn()) -> Result<ExitCode> {
     match command {
-        Command::Serve { settings, config } => serve::serve(*settings, config.as_deref()),
+        Command::Serve { settings, config } => serve::serve(*settings, config.as_deref(), give_back),
         Command::Demo { scale, root } => demo::demo(scale, &root).map(|()| ExitCode::SUCCESS),
     }
 }

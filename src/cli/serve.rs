@@ -29,7 +29,7 @@ const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
 const FORCED: u8 = 130;
 
 /// Serves until a signal comes.
-pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode> {
+pub(super) fn serve(settings: Settings, file: Option<&Path>, give_back: fn()) -> Result<ExitCode> {
     let settings = match file {
         Some(path) => settings.or(read_settings(path)?),
         None => settings,
@@ -51,13 +51,13 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
-    let done = runtime.block_on(run(config));
+    let done = runtime.block_on(run(config, give_back));
     // What is still at work has had its time to drain; a publish on its way is atomic either way.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn run(config: Config) -> Result<ExitCode> {
+async fn run(config: Config, give_back: fn()) -> Result<ExitCode> {
     let signals = Signals::new()?;
     let root = Root::open(&config.root, config.read_only)?;
     let spill_dir = root.spill_dir();
@@ -71,7 +71,10 @@ async fn run(config: Config) -> Result<ExitCode> {
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, format!("cannot listen on {}: {error}", config.listen))
     })?;
-    let server = Server::new(engine, config.server)?;
+    let server = Server::new(Arc::clone(&engine), config.server)?;
+    // After the caches, whose memory it is to give back too.
+    engine.add_relief(Box::new(give_back));
+    drop(engine);
     announce(&listener, &catalog).await?;
 
     let (stop, stopped) = oneshot::channel();

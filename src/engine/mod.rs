@@ -31,6 +31,7 @@ mod parameters;
 mod plan_cache;
 mod planning;
 mod query;
+mod rerun;
 mod running;
 mod scope;
 mod session;

@@ -40,6 +40,7 @@ use super::origins::{Origin, origins};
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
 use super::plan_cache::{Optimized, PlanCache};
+use super::rerun::rerunnable;
 use super::running::{Activity, State};
 use super::scope::Scope;
 use super::session::Engine;
@@ -309,7 +310,7 @@ impl Planner {
         // Several runs are no single scan.
         let stored = stored.filter(|_| plans.len() == 1);
         let context = self.context(&plans)?;
-        let sized = |plan| by_size(plan, self.sizes, &self.control);
+        let sized = |plan| rerunnable(by_size(plan, self.sizes, &self.control)?);
         let plans = plans.into_iter().map(sized).collect::<Result<_, _>>()?;
         Ok(Query { plans, context, output, origins, stored, control: self.control.clone() })
     }

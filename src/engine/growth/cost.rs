@@ -21,14 +21,18 @@ pub(super) enum Cost {
     Counted,
     /// The distance of the first two arguments: `range(start, stop, step)`, for integers.
     Ranged,
-    /// Nobody knows, but no more than one argument's bytes for each of another's.
-    AtMostTheProduct,
+    /// The text's bytes, and the last argument's for each time that the second is in it: `replace(text, from, to)`.
+    Replaced,
+    /// One argument's bytes for each of another's, at most: `regexp_replace(text, pattern, replacement, …)`.
+    Multiplied,
+    /// Nobody knows; most likely no more than that either.
+    Unknown,
     /// In the order of what is given.
     OfItsInput,
 }
 
 /// The functions whose cost is known.
-const KNOWN: [(&str, Cost); 7] = [
+const KNOWN: [(&str, Cost); 13] = [
     ("repeat", Cost::Repeated),
     ("array_repeat", Cost::Repeated),
     ("lpad", Cost::Padded),
@@ -36,6 +40,12 @@ const KNOWN: [(&str, Cost); 7] = [
     ("array_resize", Cost::Counted),
     ("range", Cost::Ranged),
     ("generate_series", Cost::Ranged),
+    ("replace", Cost::Replaced),
+    ("regexp_replace", Cost::Multiplied),
+    ("array_to_string", Cost::Multiplied),
+    ("array_replace", Cost::Multiplied),
+    ("array_replace_n", Cost::Multiplied),
+    ("array_replace_all", Cost::Multiplied),
 ];
 
 /// Functions of several arguments that give one of them, or a part of one.
@@ -69,13 +79,18 @@ impl Cost {
         match known {
             Some((_, cost)) => *cost,
             None if arguments < 2 || PARTS.contains(&name) => Self::OfItsInput,
-            None => Self::AtMostTheProduct,
+            None => Self::Unknown,
         }
     }
 
-    /// Whether it is told exactly, or nearly so.
-    pub(super) fn is_known(self) -> bool {
-        !matches!(self, Self::AtMostTheProduct | Self::OfItsInput)
+    /// Whether rows come to what it tells, or nearly so, and not just to no more.
+    pub(super) fn is_exact(self) -> bool {
+        matches!(self, Self::Repeated | Self::Padded | Self::Counted | Self::Ranged)
+    }
+
+    /// Whether a few bytes can ask for any amount.
+    pub(super) fn is_asked_for(self) -> bool {
+        self.is_exact() || self == Self::Replaced
     }
 
     /// What each row comes to, in bytes, at most.
@@ -99,20 +114,42 @@ impl Cost {
                 let ends = integers(0).into_iter().zip(integers(1));
                 ends.map(|(start, stop)| start.abs_diff(stop).saturating_mul(VALUE)).collect()
             }
-            Self::AtMostTheProduct => {
-                let mut product = vec![1_u64; rows];
-                for argument in &call.args {
-                    let factors = bytes(Some(argument), rows);
-                    product
-                        .iter_mut()
-                        .zip(factors)
-                        .for_each(|(all, factor)| *all = all.saturating_mul(factor.max(1)));
-                }
-                product
-            }
+            Self::Replaced | Self::Multiplied | Self::Unknown => products(call),
             Self::OfItsInput => Vec::new(),
         }
     }
+}
+
+/// The product of the two largest arguments of each row.
+fn products(call: &ScalarFunctionArgs) -> Vec<u64> {
+    let mut largest = vec![(1_u64, 1_u64); call.number_rows];
+    for argument in &call.args {
+        for ((first, second), bytes) in largest.iter_mut().zip(bytes(Some(argument), call.number_rows)) {
+            if bytes > *first {
+                (*first, *second) = (bytes, *first);
+            } else {
+                *second = bytes.max(*second);
+            }
+        }
+    }
+    largest.into_iter().map(|(first, second)| first.saturating_mul(second)).collect()
+}
+
+/// What the calls of `replace` come to exactly; `None` for arguments that are no texts.
+pub(super) fn replaced(call: &ScalarFunctionArgs) -> Option<Vec<u64>> {
+    let rows = call.number_rows;
+    let texts = |index: usize| {
+        let array = call.args.get(index)?.to_array(rows).ok()?;
+        let array = cast(&array, &DataType::Utf8View).ok()?;
+        Some(array.as_string_view().clone())
+    };
+    let (text, from, to) = (texts(0)?, texts(1)?, texts(2)?);
+    let each = text.iter().zip(from.iter()).zip(to.iter()).map(|((text, from), to)| {
+        let (Some(text), Some(from), Some(to)) = (text, from, to) else { return 0 };
+        let times = text.matches(from).count() as u64;
+        (text.len() as u64).saturating_add(times.saturating_mul(to.len() as u64))
+    });
+    Some(each.collect())
 }
 
 /// An argument's integers, one a row; 0 for NULL, and for arguments of other types.
@@ -218,7 +255,9 @@ mod tests {
         assert_eq!(of("lpad", vec![texts(), scalar(2)]), [3, 2, 2]);
         assert_eq!(of("range", vec![scalar(1), numbers(&[1, 3, i64::MIN])])[..2], [0, 16]);
         assert_eq!(of("range", vec![scalar(-5)]), [40; 3]);
-        assert_eq!(of("replace", vec![texts(), texts(), texts()]), [27, 1, 1]);
+        assert_eq!(of("replace", vec![texts(), texts(), texts()]), [9, 1, 1]);
+        let text = |text: &str| ColumnarValue::Scalar(ScalarValue::from(text));
+        assert_eq!(replaced(&call(vec![texts(), text("b"), text("yyyy")], 3)), Some(vec![7, 0, 1]));
         assert!(of("upper", vec![texts()]).is_empty());
         let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
             Some(vec![Some(1); 100]),

@@ -32,6 +32,8 @@ pub(super) struct Growth {
     pub(super) makes_values: bool,
     /// Whether these can be any number of times as large as what they are made of.
     pub(super) multiplies: bool,
+    /// Whether a few bytes can ask for any amount of them.
+    pub(super) is_asked_for: bool,
     /// Bytes that it repeats in each row: those of large constants.
     pub(super) constant: usize,
     /// Texts that are put together.
@@ -55,7 +57,9 @@ impl Growth {
         if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
             let makes = is_of_any_size(call.return_type());
             self.makes_values |= makes;
-            self.multiplies |= makes && Cost::of(call.fun().name(), call.args().len()) != Cost::OfItsInput;
+            let cost = Cost::of(call.fun().name(), call.args().len());
+            self.multiplies |= makes && cost != Cost::OfItsInput;
+            self.is_asked_for |= makes && cost.is_asked_for();
         } else if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
             let joins = *binary.op() == Operator::StringConcat;
             self.makes_values |= joins;

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::Sizes;
-use super::cost::Cost;
+use super::cost::{Cost, replaced};
 use super::expressions::is_of_any_size;
 use crate::error::{Error, Result};
 
@@ -131,14 +131,20 @@ impl Bounded {
         if call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_))) {
             return self.invoke_once(cost, call);
         }
-        let costs = cost.rows(&call);
-        let total = costs.iter().copied().fold(0, u64::saturating_add);
-        if cost.is_known() {
-            let most = costs.iter().copied().max().unwrap_or(0);
-            self.check(most, 1)?;
-            self.check(total, call.number_rows)?;
+        let (mut costs, mut is_exact) = (cost.rows(&call), cost.is_exact());
+        if cost == Cost::Replaced
+            && total(&costs) > self.sizes.call as u64
+            && let Some(exact) = replaced(&call)
+        {
+            (costs, is_exact) = (exact, true);
         }
-        if cost.is_known() || total <= self.sizes.call as u64 {
+        if is_exact || cost == Cost::Multiplied {
+            self.check(costs.iter().copied().max().unwrap_or(0), 1)?;
+        }
+        if is_exact {
+            self.check(total(&costs), call.number_rows)?;
+        }
+        if is_exact || total(&costs) <= self.sizes.call as u64 {
             return self.inner.invoke_with_args(call);
         }
         self.invoke_in_steps(&costs, &call)
@@ -146,10 +152,13 @@ impl Bounded {
 
     /// One call for all rows.
     fn invoke_once(&self, cost: Cost, call: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if cost.is_known() {
-            let one = ScalarFunctionArgs { number_rows: 1, ..call.clone() };
-            self.check(cost.rows(&one).first().copied().unwrap_or(0), 1)?;
-        }
+        let one = ScalarFunctionArgs { number_rows: 1, ..call.clone() };
+        let costs = match cost {
+            Cost::Unknown => Vec::new(),
+            Cost::Replaced => replaced(&one).unwrap_or_default(),
+            _ => cost.rows(&one),
+        };
+        self.check(costs.first().copied().unwrap_or(0), 1)?;
         self.inner.invoke_with_args(call)
     }
 
@@ -166,7 +175,7 @@ impl Bounded {
                 usize::try_from(self.sizes.call as u64 / 4 / each).unwrap_or(rows).clamp(1, 4 * at)
             };
             let mut length = most.min(rows - at);
-            while length > 1 && total(&costs[at..at + length]) > 64 * self.sizes.call as u64 {
+            while length > 1 && total(&costs[at..at + length]) > 8 * self.sizes.call as u64 {
                 length /= 2;
             }
             let result = self.inner.invoke_with_args(part(call, at, length))?.into_array(length)?;

@@ -31,7 +31,12 @@ impl Sizes {
     /// The sizes for queries that may take `memory` together, and values of up to `value`.
     #[must_use]
     pub fn new(memory: usize, value: usize) -> Self {
-        let batch = (memory / 64).clamp(1 << 20, 8 << 20);
-        Self { batch, call: 4 * batch, value: value.min((memory / 4).max(1 << 20)) }
+        // Merging sorted runs takes two batches of each, and there can be as many sorts as queries and threads.
+        let batch = (memory / 256).clamp(1 << 19, 8 << 20);
+        Self {
+            batch,
+            call: (memory / 16).clamp(1 << 22, 32 << 20),
+            value: value.min((memory / 4).max(1 << 20)),
+        }
     }
 }

@@ -6,9 +6,10 @@ use arrow::datatypes::Schema;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, PhysicalGroupBy};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode, PhysicalGroupBy};
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -48,9 +49,9 @@ pub(in crate::engine) fn by_size(
             if Growth::of(filter.predicate()).multiplies {
                 return Ok(Transformed::yes(sized_filter(filter, sizes, control)?));
             }
-        } else if let Some(rows) = rows_of(&plan, sizes)? {
+        } else if let Some((rows, tried)) = rows_of(&plan, sizes)? {
             let slices = |input: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
-                Arc::new(Slices::of(Arc::clone(input), rows, control.clone()))
+                Arc::new(Slices::of(Arc::clone(input), rows, control.clone()).trying(tried.clone()))
             };
             let inputs: Vec<_> = plan.children().into_iter().map(slices).collect();
             return Ok(Transformed::yes(replace_children_if_necessary(plan, inputs)?));
@@ -96,21 +97,34 @@ fn with_passes(schema: &Schema) -> Schema {
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
-/// How many rows an operator may be given at once, where it makes so much of each that it matters.
-fn rows_of(plan: &Arc<dyn ExecutionPlan>, sizes: Sizes) -> DfResult<Option<usize>> {
-    if plan.is::<DataSourceExec>() || plan.children().is_empty() {
+/// How many rows an operator may be given at once, where it makes so much of each that it matters, and what it makes.
+fn rows_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    sizes: Sizes,
+) -> DfResult<Option<(usize, Vec<Arc<dyn PhysicalExpr>>)>> {
+    let aggregate = plan.downcast_ref::<AggregateExec>();
+    let is_merging =
+        aggregate.is_some_and(|aggregate| aggregate.mode().input_mode() != AggregateInputMode::Raw);
+    if plan.is::<DataSourceExec>() || plan.children().is_empty() || is_merging {
         return Ok(None);
     }
-    let mut multiplies = false;
+    let (mut multiplies, mut tried) = (false, Vec::new());
     plan.apply_expressions(&mut |expr| {
-        multiplies |= Growth::of(expr).multiplies;
-        Ok(if multiplies { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        let growth = Growth::of(expr);
+        multiplies |= growth.multiplies;
+        if growth.is_asked_for {
+            tried.push(Arc::clone(expr));
+        }
+        Ok(TreeNodeRecursion::Continue)
     })?;
+    // Those of a join are of one of its sides, or of both.
+    if plan.children().len() > 1 {
+        tried.clear();
+    }
     let few = multiplies.then_some(FEW_ROWS);
-    let aggregate = plan.downcast_ref::<AggregateExec>();
     let of_sets = aggregate
         .and_then(|aggregate| rows_of_sets(aggregate.group_expr(), &aggregate.input_schema(), sizes));
-    Ok(few.into_iter().chain(of_sets).min())
+    Ok(few.into_iter().chain(of_sets).min().map(|rows| (rows, tried)))
 }
 
 /// Rows whose groups, one in each grouping set, are of a batch's size.
@@ -119,7 +133,7 @@ fn rows_of_sets(group: &PhysicalGroupBy, input: &Schema, sizes: Sizes) -> Option
     if sets < 2 {
         return None;
     }
-    let value = |expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| {
+    let value = |expr: &Arc<dyn PhysicalExpr>| {
         expr.data_type(input).ok().and_then(|data_type| data_type.primitive_width()).unwrap_or(VALUE)
     };
     let key: usize = group.expr().iter().map(|(expr, _)| value(expr)).sum();

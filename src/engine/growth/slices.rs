@@ -16,6 +16,7 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 
+use super::function::TooLarge;
 use crate::engine::control::Control;
 
 type DfResult<T> = Result<T, DataFusionError>;
@@ -25,13 +26,20 @@ type DfResult<T> = Result<T, DataFusionError>;
 pub(super) struct Slices {
     input: Arc<dyn ExecutionPlan>,
     rows: usize,
+    /// What the operator computes of a slice: where that is too much, the slice has fewer rows.
+    tried: Vec<Arc<dyn PhysicalExpr>>,
     control: Control,
 }
 
 impl Slices {
     /// The batches of `input` in slices of `rows` rows.
     pub(super) fn of(input: Arc<dyn ExecutionPlan>, rows: usize, control: Control) -> Self {
-        Self { input, rows: rows.max(1), control }
+        Self { input, rows: rows.max(1), tried: Vec::new(), control }
+    }
+
+    /// The same of fewer rows where these come to too much for one of `tried`.
+    pub(super) fn trying(self, tried: Vec<Arc<dyn PhysicalExpr>>) -> Self {
+        Self { tried, ..self }
     }
 }
 
@@ -70,12 +78,13 @@ impl ExecutionPlan for Slices {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let input = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self::of(input, self.rows, self.control.clone())))
+        Ok(Arc::new(Self::of(input, self.rows, self.control.clone()).trying(self.tried.clone())))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Sliced { input, rows: self.rows, rest: None, control: self.control.clone() }))
+        let (rows, tried, control) = (self.rows, self.tried.clone(), self.control.clone());
+        Ok(Box::pin(Sliced { input, most: rows, rows, tried, rest: None, control }))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -101,9 +110,30 @@ impl ExecutionPlan for Slices {
 
 struct Sliced {
     input: SendableRecordBatchStream,
+    /// Rows of a slice, at most and by now.
+    most: usize,
     rows: usize,
+    tried: Vec<Arc<dyn PhysicalExpr>>,
     rest: Option<RecordBatch>,
     control: Control,
+}
+
+impl Sliced {
+    /// The first rows of a batch that do not come to too much.
+    fn first(&mut self, batch: &RecordBatch) -> RecordBatch {
+        loop {
+            let slice = batch.slice(0, self.rows.min(batch.num_rows()));
+            // Any other error is the operator's to tell.
+            let is_too_large = |tried: &Arc<dyn PhysicalExpr>| {
+                tried.evaluate(&slice).is_err_and(|error| TooLarge::is(&error))
+            };
+            if slice.num_rows() < 2 || !self.tried.iter().any(is_too_large) {
+                self.rows = (2 * self.rows).min(self.most);
+                return slice;
+            }
+            self.rows = (slice.num_rows() / 4).max(1);
+        }
+    }
 }
 
 impl Stream for Sliced {
@@ -118,12 +148,10 @@ impl Stream for Sliced {
                 end => return Poll::Ready(end),
             },
         };
-        let rows = self.rows;
-        if batch.num_rows() <= rows {
-            return Poll::Ready(Some(Ok(batch)));
-        }
-        self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
-        Poll::Ready(Some(Ok(batch.slice(0, rows))))
+        let slice = self.first(&batch);
+        let rows = slice.num_rows();
+        self.rest = (rows < batch.num_rows()).then(|| batch.slice(rows, batch.num_rows() - rows));
+        Poll::Ready(Some(Ok(slice)))
     }
 }
 

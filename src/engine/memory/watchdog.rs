@@ -19,7 +19,7 @@ use super::usage::{left, resident};
 use crate::engine::running::{Entry, Running};
 use crate::error::{Error, Result};
 
-/// Gives back memory that can be had again, as caches can.
+/// Gives back memory that can be had again, as that of caches, or that nobody uses any more.
 pub type Relief = Box<dyn Fn() + Send + Sync>;
 
 /// The time between two looks, while statements run and while none does. The nearer the bound, the shorter.
@@ -78,7 +78,7 @@ impl Watchdog {
         self.thread.as_ref().map(JoinHandle::thread)
     }
 
-    /// Adds what can give memory back.
+    /// Adds what can give memory back. The last one has it given to the system.
     pub(in crate::engine) fn add_relief(&self, relief: Relief) {
         self.state.reliefs.lock().unwrap_or_else(PoisonError::into_inner).push(relief);
     }
@@ -162,14 +162,34 @@ impl Watch {
 
     /// Makes room: first by what can be had again, then by a statement.
     fn act(&mut self, used: u64) {
-        if self.acted.is_none() {
-            for relief in self.state.reliefs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                relief();
-            }
-        } else if let Some(largest) = self.running.largest() {
+        self.relieve();
+        if self.acted.is_some()
+            && self.is_over()
+            && let Some(largest) = self.running.largest()
+        {
             self.stop(&largest, used);
         }
         self.acted = Some(Instant::now());
+    }
+
+    /// Has memory given back until there is enough: first what was freed, which can be all of a statement that was stopped.
+    fn relieve(&self) {
+        let reliefs = self.state.reliefs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((allocator, caches)) = reliefs.split_last() else { return };
+        allocator();
+        for cache in caches {
+            if !self.is_over() {
+                break;
+            }
+            cache();
+            allocator();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let budget = self.state.budget;
+        resident().unwrap_or(0) > budget.high()
+            || left(&self.groups).is_some_and(|left| left < budget.reserve())
     }
 
     fn stop(&self, entry: &Entry, used: u64) {
