@@ -216,7 +216,7 @@ mod tests {
     use crate::engine::{
         AdmissionOptions, Engine, EngineOptions, Environment, MemoryBudget, Source, SqlLimits,
     };
-    use crate::storage::{BloomFilters, Codec, Root, StagingOptions};
+    use crate::storage::{BloomFilters, Codec, Root, StagingOptions, TrashOptions};
 
     fn write(to: &Path, column: &str, rows: i64) {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
@@ -242,6 +242,7 @@ mod tests {
             },
             maintenance: MaintenanceOptions { compact_files: 0, small_file_bytes: 0 },
             replace: ReplaceOptions::default(),
+            trash: TrashOptions::default(),
         };
         let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
         let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };

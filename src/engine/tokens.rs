@@ -106,7 +106,9 @@ mod tests {
     use crate::engine::statement::parse;
 
     fn parsed(sql: &str) -> String {
-        parse(sql, &SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 }).unwrap().to_string()
+        parse(sql, &SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 })
+            .unwrap()
+            .to_string()
     }
 
     #[test]

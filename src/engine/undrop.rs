@@ -77,7 +77,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     fn undropped(sql: &str) -> Option<(DroppedKind, String)> {
-        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
+        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 };
         let statement = parse(sql, &limits).unwrap_or_else(|error| {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{sql}: {error}");
             panic!("{sql}: {error}");
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_refused() {
-        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
+        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 };
         for sql in ["undrop table a b", "undrop t", "undrop table a; select 1"] {
             assert!(parse(sql, &limits).is_err(), "{sql}");
         }

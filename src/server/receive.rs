@@ -373,7 +373,7 @@ mod tests {
     use arrow::array::{Int64Array, LargeListArray, NullArray, StringViewArray};
     use arrow::buffer::OffsetBuffer;
     use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
-    use proptest::prelude::Rng;
+    use proptest::prelude::RngExt;
     use proptest::test_runner::{RngAlgorithm, TestRng};
 
     use super::*;

@@ -700,12 +700,12 @@ async fn set_operations_of_substrait_count_equal_rows() {
     let (all, low, high) = ("select n from t", "select n from t where n < 4", "select n from t where n > 7");
     let twice = "select n from t where n < 4 union all select n from t where n < 4";
     for (op, inputs, expected) in [
-        (SetOp::MinusPrimaryAll, vec![twice, low], vec![1, 2, 3]),
+        (SetOp::MinusPrimaryAll, vec![twice, low], vec![0, 1, 2, 3]),
         (SetOp::MinusPrimaryAll, vec![twice, low, low], vec![]),
         (SetOp::MinusPrimaryAll, vec![all, low, high], vec![4, 5, 6, 7]),
-        (SetOp::IntersectionMultisetAll, vec![twice, all], vec![1, 2, 3]),
-        (SetOp::IntersectionMultisetAll, vec![twice, twice], vec![1, 1, 2, 2, 3, 3]),
-        (SetOp::MinusPrimary, vec![twice, high], vec![1, 2, 3]),
+        (SetOp::IntersectionMultisetAll, vec![twice, all], vec![0, 1, 2, 3]),
+        (SetOp::IntersectionMultisetAll, vec![twice, twice], vec![0, 0, 1, 1, 2, 2, 3, 3]),
+        (SetOp::MinusPrimary, vec![twice, high], vec![0, 1, 2, 3]),
     ] {
         let plan =
             Some(SubstraitPlan { plan: set_operation(op, &inputs).await, version: "0.63.0".to_owned() });

@@ -22,7 +22,7 @@ use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use futures::{StreamExt, TryStreamExt};
-use proptest::prelude::{Rng, RngCore};
+use proptest::prelude::{Rng, RngExt};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use prost::Message;
 use tonic::transport::Channel;

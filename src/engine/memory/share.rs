@@ -82,8 +82,8 @@ mod tests {
         let (one, other) = (Control::default(), Control::default());
         let of = |control| Arc::clone(&shared_by(&runtime, control).unwrap().memory_pool);
         let (pool, others) = (of(&one), of(&other));
-        let mut reservation = MemoryConsumer::new("a").register(&pool);
-        let mut rest = MemoryConsumer::new("b").register(&others);
+        let reservation = MemoryConsumer::new("a").register(&pool);
+        let rest = MemoryConsumer::new("b").register(&others);
         reservation.try_grow(600).unwrap();
         rest.try_grow(300).unwrap();
         assert!(rest.try_grow(300).is_err(), "they share one limit");

@@ -73,6 +73,8 @@ pub(in crate::server) fn described_result(columns: &Schema, origins: &[Option<Or
 /// (apache/arrow-java#838).
 pub(super) fn in_milliseconds(parameters: &Schema) -> Schema {
     let milliseconds = |data_type: &DataType| match data_type {
+        // What is in them already is left, or the rewriting of types would have no end.
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Time32(TimeUnit::Millisecond) => None,
         DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
         DataType::Time32(_) | DataType::Time64(_) => Some(DataType::Time32(TimeUnit::Millisecond)),
         _ => None,

@@ -156,7 +156,7 @@ def test_an_unknown_action_is_not_implemented_and_names_the_known_ones(shared_cl
         assert known in str(error.value)
 
 
-@pytest.mark.parametrize("body", ["{", '{"name": 1}', '{"nmae": "x"}', "\n\x7fcut off"])
+@pytest.mark.parametrize("body", ["{", '{"name": [1]}', '{"nmae": "x"}', "\n\x7fcut off"])
 def test_a_body_that_cannot_be_read_is_invalid(shared_client, body):
     with pytest.raises(pa.ArrowInvalid, match=INVALID):
         action(shared_client, "drop_dataset", body)
