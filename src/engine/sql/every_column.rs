@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement as SqlStatement, Value, WildcardAdditionalOptions,
+    Statement as SqlStatement, TableFactor, Value, WildcardAdditionalOptions,
 };
 
 /// The name of the literal.
@@ -59,6 +59,8 @@ fn selects_all_of_one(select: &Select) -> bool {
     };
     *options == WildcardAdditionalOptions::default()
         && relation.joins.is_empty()
+        // Joins with USING stand in parentheses, and give some of their columns.
+        && !matches!(relation.relation, TableFactor::NestedJoin { .. })
         && !is_grouped
         && (distinct, top, into, having, qualify) == (&None, &None, &None, &None, &None)
         && named_window.is_empty()
