@@ -42,8 +42,8 @@ class Builds:
             ]
 
     def side(self, name: str, binary: Path, files, arguments) -> Side:
-        command = [binary, "serve"], ["--listen", "127.0.0.1:0", *arguments]
-        return Side(name, lambda root: [*command[0], root, *command[1]], self.work, files)
+        command = lambda root: [binary, "serve", root, "--listen", "127.0.0.1:0", *arguments]
+        return Side(name, command, self.work, files)
 
     def compare(self, case: str, sides: list[Side], action: Action) -> str:
         """A line of the table."""

@@ -3,12 +3,10 @@
 //! Most such clients only have a setting wrong: TLS where there is none, or a proxy that speaks HTTP/1.1 to its servers.
 //! Their first bytes tell, and the log says what to do.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
 
@@ -87,9 +85,9 @@ impl Doorkeeper {
                 "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
                  connection: close\r\n\r\n{REFUSAL}"
             );
-            write(&mut connection, answer.as_bytes()).await;
+            let _ = connection.write_all(answer.as_bytes()).await;
         }
-        let _ = poll_fn(|cx| Pin::new(&mut connection).poll_shutdown(cx)).await;
+        let _ = connection.shutdown().await;
         None
     }
 
@@ -108,15 +106,6 @@ impl Doorkeeper {
         let peer = connection.peer().address.map(tracing::field::display);
         let missed = (missed > 0).then_some(missed);
         tracing::warn!(peer, since_the_last_line = missed, "{}", protocol.advice());
-    }
-}
-
-async fn write(connection: &mut Connection, mut text: &[u8]) {
-    while !text.is_empty() {
-        match poll_fn(|cx| Pin::new(&mut *connection).poll_write(cx, text)).await {
-            Ok(length) if length > 0 => text = &text[length..],
-            _ => return,
-        }
     }
 }
 

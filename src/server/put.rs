@@ -1,7 +1,6 @@
 //! DoPut: a client's stream becomes a dataset, or nothing at all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
@@ -37,8 +36,7 @@ impl Handler {
     ) -> Result<Responses<PutResult>> {
         let terms = Terms::of_headers(metadata, client.behind_proxy, self.options.uploads)?;
         let (answers, answered) = Acks::new(Arc::clone(self.engine.catalog()));
-        let mut receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
-        receiver.settle_for(terms.settling());
+        let receiver = Receiver::new(messages, rpc.clone(), self.options.idle_timeout);
         let handler = self.clone();
         let upload = Put { handler, receiver, terms, client, answers: answers.clone(), rpc: rpc.clone() };
         // The task outlives the request where it must: a publish that began is carried to its end.
@@ -93,8 +91,6 @@ impl Put {
         let Some(schema) = self.receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
-        // The look at the commit is in place of a wait here.
-        self.receiver.settle_for(Duration::ZERO);
         let (catalog, to, options) =
             (Arc::clone(self.handler.engine.catalog()), dataset.clone(), self.terms.put.clone());
         let upload = blocking(move || Upload::begin(catalog, to, schema, options)).await?;

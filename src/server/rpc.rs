@@ -11,7 +11,6 @@ use bytes::Buf;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use percent_encoding::percent_decode;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tower::{Layer, Service};
@@ -20,7 +19,7 @@ use uuid::Uuid;
 
 use super::body::GuardedBody;
 use super::connection::Peer;
-use super::status::{blame_request, fit};
+use super::status::{blame_request, fit, message_of};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// As much of a dataset's name or a SQL text as a log line carries.
@@ -162,10 +161,7 @@ impl Rpc {
     /// Logs the RPC's end, with the status among the headers or trailers that say it.
     fn finish_by(&self, headers: &HeaderMap) {
         let Some(code) = headers.get("grpc-status") else { return };
-        let error = headers.get("grpc-message").map(|message| {
-            let text = percent_decode(message.as_bytes()).decode_utf8_lossy();
-            text.chars().take(MAX_ERROR_LOGGED).collect::<String>()
-        });
+        let error = message_of(headers).map(|text| text.chars().take(MAX_ERROR_LOGGED).collect::<String>());
         self.finish(outcome(code), error.as_deref().filter(|error| !error.is_empty()));
     }
 

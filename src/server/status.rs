@@ -1,5 +1,6 @@
 //! The one table from our errors to gRPC's.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 
 use http::{HeaderMap, HeaderValue};
@@ -63,12 +64,15 @@ pub(super) fn is_of_request(message: &str) -> bool {
     OF_REQUESTS.iter().any(|begin| message.starts_with(begin))
 }
 
+/// The text of the status among headers or trailers.
+pub(super) fn message_of(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    headers.get("grpc-message").map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy())
+}
+
 /// Makes the status among a response's headers the client's error, if the gRPC library took what it sent for a bug.
 pub(super) fn blame_request(headers: &mut HeaderMap) {
     let is_internal = headers.get("grpc-status").is_some_and(|code| code == "13");
-    let message =
-        headers.get("grpc-message").map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy());
-    if is_internal && message.is_some_and(|message| is_of_request(&message)) {
+    if is_internal && message_of(headers).is_some_and(|message| is_of_request(&message)) {
         headers.insert("grpc-status", HeaderValue::from(Code::InvalidArgument as i32));
     }
 }

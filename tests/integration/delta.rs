@@ -20,7 +20,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::endings::{ENDINGS, Ending, frames_of, upload};
-use crate::harness::{PATIENCE, Server, act, assert_error, count, eventually, get, names, number, path, put};
+use crate::harness::{
+    PATIENCE, Server, act, assert_error, count, eventually, get, memory_kib, names, number, path, put,
+};
 
 /// Rows of these ids, with the same `x` in all.
 pub(crate) fn rows(ids: Range<i64>, x: i64) -> RecordBatch {
@@ -682,13 +684,6 @@ async fn an_append_with_a_transaction_is_stored_once() {
     assert_error(late, Code::FailedPrecondition, "later transaction");
 }
 
-/// The most memory that a process has ever had, in bytes.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// Rows are written while they come: what an append takes does not grow with it.
 #[tokio::test]
 async fn a_long_append_takes_constant_memory() {
@@ -706,7 +701,7 @@ async fn a_long_append_takes_constant_memory() {
     let answers: Vec<_> = client.do_put(stream).await.unwrap().try_collect().await.unwrap();
     assert!(!answers.is_empty());
     // About 240 MB, most of it taken by the first few batches; gathered, the rows alone would take all of `bytes`.
-    let peak = peak_memory(server.pid());
+    let peak = memory_kib(server.pid(), "VmHWM") << 10;
     assert!(peak < bytes / 2, "{bytes} bytes were appended, and the server had {peak}");
     let counted = number(&mut client, "select count(*) from long").await;
     assert_eq!(counted, ROWS * i64::from(BATCHES) + 1);

@@ -7,12 +7,11 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tonic::Code;
 
 use crate::flight_sql::{number, query, sql, update};
-use crate::harness::{Server, batch, put};
+use crate::harness::{Server, batch, open_descriptors, put};
 
 /// Lets the server have `more` descriptors than it has open now.
 fn leave(server: &Server, more: u64) {
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
-    let limit = Some(open as u64 + more);
+    let limit = Some(open_descriptors(server.pid()) as u64 + more);
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: Some(4096) }).unwrap();
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::TryStreamExt;
 use h2::{Reason, SendStream};
 use http::Request;
 use prost::Message;
 use tokio::net::TcpStream;
 
-use crate::harness::{Server, batch, count, path, put};
+use crate::harness::{Server, batch, count, framed, path, put};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -41,14 +41,7 @@ pub(crate) async fn frames_of(name: &str, batches: Vec<RecordBatch>) -> Vec<Byte
         .with_flight_descriptor(Some(path(name)))
         .build(futures::stream::iter(batches.into_iter().map(Ok)));
     let messages: Vec<FlightData> = stream.try_collect().await.unwrap();
-    let frame = |message: &FlightData| {
-        let mut frame = BytesMut::new();
-        frame.put_u8(0);
-        frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
-        message.encode(&mut frame).unwrap();
-        frame.freeze()
-    };
-    messages.iter().map(frame).collect()
+    messages.iter().map(|message| framed(0, &message.encode_to_vec())).collect()
 }
 
 /// Sends `frames` and ends the stream in the way of `ending`; gives the status if there was one.

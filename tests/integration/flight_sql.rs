@@ -30,7 +30,7 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use crate::harness::{PATIENCE, Server, batch, put};
+use crate::harness::{PATIENCE, Server, batch, memory_kib, put};
 
 type Sql = FlightSqlServiceClient<Channel>;
 
@@ -750,11 +750,7 @@ async fn nothing_grows_without_bound() {
     let server = Server::with_args(&["--max-sessions", "50", "--statement-memory", "1MiB"]);
     update(&mut sql(&server).await, "create schema fin").await.unwrap();
     let client = raw(&server).await;
-    let rss = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
+    let rss = || memory_kib(server.pid(), "VmRSS");
     let body = ActionCreatePreparedStatementRequest { query: "select 1".into(), transaction_id: None };
     let body = body.as_any().encode_to_vec();
     let mut middle = 0;

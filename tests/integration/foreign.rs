@@ -2,53 +2,32 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow_flight::FlightClient;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
-use tonic::transport::Channel;
 
-use crate::harness::{act, batch, count, eventually, get, put};
+use crate::harness::{Server, act, batch, count, eventually, framed, get, put};
 
 /// A server whose log is kept.
 struct Logged {
-    child: Child,
-    address: String,
+    server: Server,
     log: Arc<Mutex<String>>,
-    _root: tempfile::TempDir,
 }
 
 impl Logged {
     fn start() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let mut child = crate::harness::command()
-            .args(["serve".as_ref(), root.path().as_os_str()])
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
-        let address = line.split("grpc://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let (server, mut stderr) = Server::logged();
         let log = Arc::new(Mutex::new(String::new()));
-        let (mut stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
         });
-        Self { child, address, log, _root: root }
-    }
-
-    async fn client(&self) -> FlightClient {
-        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
-        FlightClient::new(endpoint.connect().await.unwrap())
+        Self { server, log }
     }
 
     /// Waits for a line of the log that has all these parts.
@@ -59,13 +38,6 @@ impl Logged {
         };
         eventually(Duration::from_secs(10), || find().is_some()).await;
         find().unwrap()
-    }
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -83,17 +55,17 @@ fn said(address: &str, bytes: &[u8]) -> String {
 async fn http1_and_tls_are_told_what_is_spoken_here() {
     let server = Logged::start();
     for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "POST /x HTTP/1.0\r\n\r\n"] {
-        let answer = said(&server.address, request.as_bytes());
+        let answer = said(&server.server.address, request.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("gRPC"), "{answer}");
     }
     // The beginning of a client's hello.
     for _ in 0..3 {
-        assert_eq!(said(&server.address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), "");
+        assert_eq!(said(&server.server.address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), "");
     }
     server.line(&["WARN", "speaks HTTP/1.1", "peer=127.0.0.1:"]).await;
     server.line(&["WARN", "speaks TLS", "grpc://"]).await;
     assert_eq!(server.log.lock().unwrap().matches("WARN").count(), 2, "one line of each sort a minute");
-    let mut client = server.client().await;
+    let mut client = server.server.client().await;
     put(&mut client, "t", vec![batch(1, 7)]).await.unwrap();
     assert_eq!(count(&mut client, "t").await.unwrap(), 7);
 }
@@ -101,7 +73,7 @@ async fn http1_and_tls_are_told_what_is_spoken_here() {
 #[tokio::test]
 async fn the_log_tells_who_did_what_and_why_it_failed_and_no_secrets() {
     let server = Logged::start();
-    let mut client = server.client().await;
+    let mut client = server.server.client().await;
     // "me:secret"
     client.add_header("authorization", "Basic bWU6c2VjcmV0").unwrap();
     client.add_header("cookie", "arrow_flight_session_id=hidden").unwrap();
@@ -144,17 +116,9 @@ async fn status_of(address: &str, method: &str, bytes: Bytes, encoding: Option<&
     body.trailers().await.unwrap().unwrap()["grpc-status"].to_str().unwrap().to_owned()
 }
 
-fn framed(flag: u8, message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_u8(flag);
-    frame.put_u32(u32::try_from(message.len()).unwrap());
-    frame.put_slice(message);
-    frame.freeze()
-}
-
 #[tokio::test]
 async fn bytes_that_are_no_message_are_the_clients_error() {
-    let server = Logged::start();
+    let server = Server::start();
     let methods = [
         "GetFlightInfo",
         "GetSchema",
@@ -174,7 +138,7 @@ async fn bytes_that_are_no_message_are_the_clients_error() {
 
 #[tokio::test]
 async fn messages_may_be_compressed_by_gzip() {
-    let server = Logged::start();
+    let server = Server::start();
     let mut client = server.client().await;
     put(&mut client, "t", vec![batch(1, 7)]).await.unwrap();
     // The ticket `t` (its first field is the name), compressed.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::{Action, FlightClient, FlightDescriptor, Ticket};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::TryStreamExt;
 use tempfile::TempDir;
 use tonic::Code;
@@ -46,12 +46,26 @@ impl Server {
 
     /// A server on `root`, which stays.
     pub(crate) fn on(root: &Path, args: &[&str]) -> Self {
+        Self::spawned(root, args, Stdio::inherit())
+    }
+
+    /// A server on a fresh root, and what it logs.
+    pub(crate) fn logged() -> (Self, ChildStderr) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self::spawned(dir.path(), &[], Stdio::piped());
+        server.dir = Some(dir);
+        let log = server.child.stderr.take().unwrap();
+        (server, log)
+    }
+
+    fn spawned(root: &Path, args: &[&str], log: Stdio) -> Self {
         let mut child = command()
             .arg("serve")
             .arg(root)
             .args(["--listen", "127.0.0.1:0"])
             .args(args)
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -208,6 +222,27 @@ pub(crate) async fn eventually(within: Duration, mut true_at_last: impl FnMut() 
         assert!(start.elapsed() < within, "not within {within:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A message as gRPC frames it: whether it is compressed, its length, itself.
+pub(crate) fn framed(flag: u8, message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(flag);
+    frame.put_u32(u32::try_from(message.len()).unwrap());
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// The descriptors that a process has open.
+pub(crate) fn open_descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// What the kernel says of a process's memory, in KiB: `VmRSS` what it has, `VmHWM` the most that it had.
+pub(crate) fn memory_kib(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// User and system time that a process has used, in clock ticks (Linux: 100 a second).

@@ -28,7 +28,7 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::harness::{Server, batch, count, path, put};
+use crate::harness::{Server, batch, count, memory_kib, path, put};
 
 /// Nothing that is damaged may take longer.
 const MOST: Duration = Duration::from_secs(5);
@@ -78,8 +78,8 @@ fn damage(random: &mut TestRng, bytes: &mut Vec<u8>) {
 fn of_many_types(rows: i32) -> RecordBatch {
     let numbers = || 0..rows;
     let text = |n: i32| (n % 7 != 0).then(|| format!("a text of more than twelve bytes {n}"));
-    let words: DictionaryArray<Int32Type> =
-        numbers().map(|n| Some(["a", "b", "c"][n as usize % 3])).collect();
+    let words = numbers().zip(["a", "b", "c"].into_iter().cycle()).map(|(_, word)| Some(word));
+    let words: DictionaryArray<Int32Type> = words.collect();
     let lists = numbers().map(|n| Some((0..n % 4).map(Some).collect::<Vec<_>>()));
     let inner: ArrayRef = Arc::new(Int32Array::from_iter_values(numbers()));
     let field = Arc::new(Field::new("f", DataType::Int32, true));
@@ -138,7 +138,7 @@ struct Watch {
 impl Watch {
     async fn begin(server: &Server) -> Self {
         put(&mut server.client().await, "good", vec![batch(1, 9)]).await.unwrap();
-        Self { kib: resident_kib(server.pid()), started: Instant::now() }
+        Self { kib: memory_kib(server.pid(), "VmRSS"), started: Instant::now() }
     }
 
     /// Nothing took long since the last time, whatever it was about.
@@ -150,15 +150,9 @@ impl Watch {
 
     async fn end(self, server: &Server) {
         assert_eq!(count(&mut server.client().await, "good").await.unwrap(), 9);
-        let grown = resident_kib(server.pid()).saturating_sub(self.kib);
+        let grown = memory_kib(server.pid(), "VmRSS").saturating_sub(self.kib);
         assert!(grown < MOST_KIB, "the server grew by {grown} KiB");
     }
-}
-
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A client's mistake is none of the server's.

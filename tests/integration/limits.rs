@@ -8,7 +8,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
 
-use crate::harness::{Server, assert_error, batch, count, get, number, path, put};
+use crate::harness::{Server, assert_error, batch, count, get, memory_kib, number, path, put};
 
 /// Chains of CTEs: each is small, and together they double with every line.
 fn doubling(lines: usize) -> String {
@@ -237,7 +237,7 @@ async fn acknowledgements_that_nobody_reads_yet_are_not_held_in_memory() {
     let metadata = |message: usize| vec![u8::try_from(message % 251).unwrap(); (128 << 10) + message];
     let messages =
         (0..MESSAGES).map(|message| FlightData { app_metadata: metadata(message).into(), ..rows.clone() });
-    let before = memory_kib(server.pid());
+    let before = memory_kib(server.pid(), "VmRSS");
     let (sent, all_sent) = tokio::sync::oneshot::channel();
     let mut sent = Some(sent);
     // The stream says when the last message was taken, and ends only then.
@@ -253,7 +253,7 @@ async fn acknowledgements_that_nobody_reads_yet_are_not_held_in_memory() {
     let mut answers = client.do_put(stream).await.unwrap().into_inner();
     tokio::time::timeout(crate::harness::PATIENCE, all_sent).await.expect("the server takes all").unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let more = memory_kib(server.pid()).saturating_sub(before) >> 10;
+    let more = memory_kib(server.pid(), "VmRSS").saturating_sub(before) >> 10;
     assert!(more < 48, "{more} MiB more");
     for message in 0..MESSAGES {
         let answer = answers.message().await.unwrap().unwrap();
@@ -262,11 +262,4 @@ async fn acknowledgements_that_nobody_reads_yet_are_not_held_in_memory() {
     assert!(answers.message().await.unwrap().is_some(), "the receipt");
     assert!(answers.message().await.unwrap().is_none());
     assert_eq!(server.staged(), 0);
-}
-
-/// What a process has in memory.
-fn memory_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -65,7 +65,8 @@ fn selects_all_of_one(select: &Select) -> bool {
         && (distinct, top, into, having, qualify) == (&None, &None, &None, &None, &None)
         && named_window.is_empty()
         && lateral_views.is_empty()
-        && [distribute_by, cluster_by].iter().all(|keys| keys.is_empty())
+        && cluster_by.is_empty()
+        && distribute_by.is_empty()
         && sort_by.is_empty()
 }
 

@@ -1,7 +1,6 @@
 //! CommandStatementIngest: a table made from a client's stream.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_flight::PutResult;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
@@ -25,8 +24,6 @@ impl Handler {
     ) -> Result<PutResult> {
         let Uploading { mut receiver, terms, answers } = upload;
         let mut terms = terms.with_options(&command.options)?;
-        // The look at the commit is in place of a wait here.
-        receiver.settle_for(Duration::ZERO);
         let environment = if command.temporary {
             self.sessions.lasting_environment(client)
         } else {

@@ -151,8 +151,10 @@ impl Handler {
         if let Command::CommandStatementIngest(command) = command {
             return self.ingest(command, upload, client).await;
         }
-        let Uploading { receiver, terms, .. } = upload;
+        let Uploading { mut receiver, terms, .. } = upload;
         terms.whole.check_unasked()?;
+        // What only an upload has is the last look at its commit.
+        receiver.settle_for(terms.settling());
         match command {
             Command::CommandStatementUpdate(command) => {
                 let rows = self.update(&command.query, None, client, rpc).await?;
