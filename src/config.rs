@@ -101,7 +101,7 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_UPLOAD_MEMORY", value_name = "SIZE")]
     pub upload_memory: Option<ByteSize>,
 
-    /// How long a reset that comes after the end of an upload's stream through a proxy still counts [default: 20ms]
+    /// How long a reset that comes after the end of an upload's stream through a proxy still counts [default: 5ms]
     #[arg(long, env = "AIRSTRIP_PUBLISH_DELAY", value_name = "TIME")]
     pub publish_delay: Option<Period>,
 
@@ -570,7 +570,7 @@ const SQL_DEPTH: usize = 1000;
 const QUERY_THREADS: usize = 1024;
 
 /// Far more than a proxy takes that sends a stream's end and its reset in one write.
-const PUBLISH_DELAY: Duration = Duration::from_millis(20);
+const PUBLISH_DELAY: Duration = Duration::from_millis(5);
 
 fn fraction(name: &str, value: f64) -> Result<f64> {
     if (0.0..=1.0).contains(&value) {
