@@ -35,6 +35,7 @@ pub(super) struct InformationSchema {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ours {
     Columns,
+    Tables,
     Views,
     Schemata,
     TableConstraints,
@@ -43,8 +44,9 @@ enum Ours {
 }
 
 impl Ours {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("columns", Self::Columns),
+        ("tables", Self::Tables),
         ("views", Self::Views),
         ("schemata", Self::Schemata),
         ("table_constraints", Self::TableConstraints),
@@ -59,6 +61,7 @@ impl Ours {
     fn schema(self) -> SchemaRef {
         match self {
             Self::Columns => columns::schema(),
+            Self::Tables => names::tables_schema(),
             Self::Views => names::views_schema(),
             Self::Schemata => names::schemata_schema(),
             Self::TableConstraints => constraints::table_constraints_schema(),
@@ -70,6 +73,7 @@ impl Ours {
     async fn rows(self, datasets: &QueryCatalog) -> DfResult<RecordBatch> {
         match self {
             Self::Columns => columns::rows(datasets).await,
+            Self::Tables => names::tables(datasets).await,
             Self::Views => names::views(datasets).await,
             Self::Schemata => names::schemata(datasets),
             Self::TableConstraints => constraints::table_constraints(datasets).await,

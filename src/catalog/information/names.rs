@@ -1,4 +1,4 @@
-//! `information_schema.schemata` and `views`.
+//! `information_schema.schemata`, `tables` and `views`.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -35,6 +35,34 @@ pub(super) fn schemata(datasets: &QueryCatalog) -> DfResult<RecordBatch> {
         nothing(),
     ];
     batch(&schemata_schema(), columns)
+}
+
+pub(super) fn tables_schema() -> SchemaRef {
+    let names = ["table_catalog", "table_schema", "table_name", "table_type"];
+    schema_of(names.map(|name| field(name, DataType::Utf8, false)).to_vec())
+}
+
+pub(super) async fn tables(datasets: &QueryCatalog) -> DfResult<RecordBatch> {
+    let mut tables = Vec::new();
+    for schema in datasets.schema_names().into_iter().chain([INFORMATION_SCHEMA.to_owned()]) {
+        let Some(provider) = datasets.schema(&schema) else { continue };
+        for name in provider.table_names() {
+            let Some(table_type) = provider.table_type(&name).await? else { continue };
+            let table_type = match table_type {
+                TableType::Base => "BASE TABLE",
+                TableType::View => "VIEW",
+                TableType::Temporary => "LOCAL TEMPORARY",
+            };
+            tables.push((schema.clone(), name, table_type));
+        }
+    }
+    let columns = vec![
+        texts(tables.iter().map(|_| Some(CATALOG))),
+        texts(tables.iter().map(|(schema, _, _)| Some(schema))),
+        texts(tables.iter().map(|(_, name, _)| Some(name))),
+        texts(tables.iter().map(|(_, _, table_type)| Some(table_type))),
+    ];
+    batch(&tables_schema(), columns)
 }
 
 pub(super) fn views_schema() -> SchemaRef {

@@ -39,6 +39,7 @@ pub(super) use types::Types;
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     clauses::correct(statement)?;
     merge::correct(statement);
+    repair::correct(statement);
     if Safeguard::Precedence.stands() {
         precedence::correct(statement);
     }

@@ -31,14 +31,22 @@ pub(super) async fn plan(state: &SessionState, mut statement: AnyStatement) -> R
             Err(error) => error,
             planned => return planned,
         };
-        let Some(inner) = inner(&mut statement) else { return Err(error) };
         if !has_casts && uuid_values::is_about(&error) {
             has_casts = true;
-            if uuid_values::cast(inner, state).await? {
+            if let Some(inner) = inner_of(&mut statement)
+                && uuid_values::cast(inner, state).await?
+            {
                 continue;
             }
         }
         let Some(missing) = Missing::of(&error) else { return Err(error) };
+        let Some(inner) = inner_of(&mut statement) else { return Err(error) };
+        if missing.repair(inner)? {
+            continue;
+        }
+        // In ORDER BY and where a subquery names its surroundings, the planner does not tell all that there is.
+        let missing = Missing { valid: columns(state, &statement).await?, ..missing };
+        let Some(inner) = inner_of(&mut statement) else { return Err(error) };
         if !missing.repair(inner)? {
             return Err(missing.explained(error, inner));
         }
@@ -46,15 +54,51 @@ pub(super) async fn plan(state: &SessionState, mut statement: AnyStatement) -> R
     state.statement_to_plan(statement).await
 }
 
+/// The columns of all tables that a statement reads.
+async fn columns(state: &SessionState, statement: &AnyStatement) -> Result<Vec<Column>> {
+    let mut columns = Vec::new();
+    for table in state.resolve_table_references(statement)? {
+        let Ok(schema) = state.schema_for_ref(table.clone()) else { continue };
+        if let Some(table) = schema.table(table.table()).await? {
+            let schema = table.schema();
+            columns.extend(schema.fields().iter().map(|field| Column::new_unqualified(field.name())));
+        }
+    }
+    Ok(columns)
+}
+
+/// Writes those of the session's values as names that the parser takes for functions without parentheses: a column of the
+/// name is meant first.
+pub(super) fn correct(statement: &mut Statement) {
+    let _ = statement.visit(&mut AsNames);
+}
+
+struct AsNames;
+
+impl VisitorMut for AsNames {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && matches!(function.args, FunctionArguments::None)
+            && let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
+            && is_session_value(name)
+        {
+            *expr = Expr::Identifier(name.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// Whether SQL has a value of the session by this name.
 pub(super) fn is_session_value(name: &Ident) -> bool {
     name.quote_style.is_none() && SESSION_VALUES.contains(&name.value.to_lowercase().as_str())
 }
 
-fn inner(statement: &mut AnyStatement) -> Option<&mut Statement> {
+fn inner_of(statement: &mut AnyStatement) -> Option<&mut Statement> {
     match statement {
         AnyStatement::Statement(statement) => Some(statement),
-        AnyStatement::Explain(explain) => inner(&mut explain.statement),
+        AnyStatement::Explain(explain) => inner_of(&mut explain.statement),
         _ => None,
     }
 }
@@ -151,7 +195,7 @@ impl Missing {
     }
 }
 
-/// The names of columns that differ from `field`'s in case alone.
+/// The names of columns that differ from `field`'s in case, and in nothing else.
 fn matching<'a>(field: &Column, valid: &'a [Column]) -> BTreeSet<&'a str> {
     let wanted = field.name.to_lowercase();
     let is_of_table = |column: &Column| match (&field.relation, &column.relation) {
@@ -159,6 +203,7 @@ fn matching<'a>(field: &Column, valid: &'a [Column]) -> BTreeSet<&'a str> {
         _ => true,
     };
     let columns = valid.iter().filter(|column| is_of_table(column) && column.name.to_lowercase() == wanted);
+    let columns = columns.filter(|column| column.name != field.name);
     columns.map(|column| column.name.as_str()).collect()
 }
 
@@ -294,23 +339,12 @@ impl VisitorMut for Evaluate<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Identifier(name)
-                if is_session_value(name) && self.missing.is_at(std::slice::from_ref(name)) =>
-            {
-                *expr = call(name);
-                self.hit = true;
-            }
-            // Some of them the parser takes for functions without parentheses, and the planner for columns.
-            Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
-                if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
-                    && self.missing.is_named_by(name)
-                {
-                    *expr = call(name);
-                    self.hit = true;
-                }
-            }
-            _ => {}
+        if let Expr::Identifier(name) = expr
+            && is_session_value(name)
+            && self.missing.is_at(std::slice::from_ref(name))
+        {
+            *expr = call(name);
+            self.hit = true;
         }
         ControlFlow::Continue(())
     }
