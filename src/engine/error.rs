@@ -73,7 +73,7 @@ fn arrow_kind(error: &ArrowError) -> (ErrorKind, String) {
 }
 
 /// What functions of DataFusion's say of arguments that they cannot take, and call internal.
-const OF_ARGUMENTS: [&str; 7] = [
+const OF_ARGUMENTS: [&str; 8] = [
     "array_resize: ",
     "could not cast array of type List(",
     "could not cast array of type LargeList(",
@@ -81,6 +81,7 @@ const OF_ARGUMENTS: [&str; 7] = [
     "Unavailable default cast for native type",
     "Expected a Map type",
     "Nth value indices are 1 based",
+    "in BETWEEN expression",
 ];
 
 fn says_of_arguments(text: &str) -> bool {

@@ -13,6 +13,7 @@ mod precedence;
 mod repair;
 mod rows_in;
 mod set_operations;
+mod times_of_day;
 mod types;
 mod uuid_values;
 
@@ -25,12 +26,13 @@ use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use self::set_operations::count_equal_rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 
 pub(super) use joined_keys::is_key_marker;
 pub(super) use listings::{Listing, listing, with_sql_types};
 pub(super) use set_operations::count_rows_of_sets;
+pub(super) use times_of_day::in_one_unit;
 pub(super) use types::Types;
 
 /// Rewrites `statement` in place to what its text means. Fails where there is no way to say it.
@@ -64,9 +66,11 @@ pub(super) fn correct(statement: &mut Statement) -> Result<()> {
 /// The plan of a statement that was corrected, before it is optimised.
 pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> DfResult<LogicalPlan> {
     if let Some(folded) = every_column::folded(&statement) {
-        // An error would name the column that is not the statement's.
-        if let Ok(plan) = state.statement_to_plan(folded).await {
-            return every_column::expanded(count_equal_rows(plan)?);
+        match state.statement_to_plan(folded).await.and_then(repair::with_keys) {
+            Ok(plan) => return every_column::expanded(count_equal_rows(plan)?),
+            Err(error) if Error::find_in(&error).is_some() => return Err(error),
+            // The error would name the column that is not the statement's.
+            Err(_) => {}
         }
     }
     count_equal_rows(repair::plan(state, statement).await?)
@@ -74,6 +78,8 @@ pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> Df
 
 /// Adds what plans the rewritten statements.
 pub(super) fn add_planners(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let mut builder = builder;
+    builder.expr_planners().get_or_insert_default().push(Arc::new(times_of_day::TimesOfDay));
     if !Safeguard::JoinedKeys.stands() {
         return builder;
     }

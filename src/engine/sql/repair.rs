@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, Result, SchemaError, Span};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -27,7 +28,8 @@ const MOST_REPAIRS: usize = 100;
 pub(super) async fn plan(state: &SessionState, mut statement: AnyStatement) -> Result<LogicalPlan> {
     let mut has_casts = false;
     for _ in 0..MOST_REPAIRS {
-        let error = match state.statement_to_plan(statement.clone()).await {
+        let planned = state.statement_to_plan(statement.clone()).await;
+        let error = match planned.and_then(with_keys) {
             Err(error) => error,
             planned => return planned,
         };
@@ -51,7 +53,25 @@ pub(super) async fn plan(state: &SessionState, mut statement: AnyStatement) -> R
             return Err(missing.explained(error, inner));
         }
     }
-    state.statement_to_plan(statement).await
+    state.statement_to_plan(statement).await.and_then(with_keys)
+}
+
+/// A plan, unless one of its ORDER BYs has a qualified name that no column has: the planner does not look for these.
+pub(super) fn with_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.apply(|node| {
+        let LogicalPlan::Sort(sort) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let known = sort.input.schema();
+        let mut keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
+        match keys.find(|column| !known.has_column_with_unqualified_name(&column.name)) {
+            Some(column) => {
+                let (field, valid_fields) = (Box::new(column.clone()), known.columns());
+                let error = SchemaError::FieldNotFound { field, valid_fields };
+                Err(DataFusionError::SchemaError(Box::new(error), Box::new(None)))
+            }
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    })?;
+    Ok(plan)
 }
 
 /// The columns of all tables that a statement reads.
@@ -290,6 +310,16 @@ impl VisitorMut for Rename<'_> {
         }
         ControlFlow::Continue(())
     }
+
+    /// The planner names the first key of ORDER BY that is not selected, whichever it is that it does not find.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if self.hit && !self.spread {
+            self.spread = true;
+            let mut others = Others { valid: &self.missing.valid, depth: 0 };
+            let _ = query.order_by.visit(&mut others);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The other names of a SELECT that its tables have in another case.
@@ -313,8 +343,14 @@ impl VisitorMut for Others<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let is_column = |name: &Ident| self.valid.iter().any(|column| column.name == name.value);
         let name = match expr {
             Expr::Identifier(name) if self.depth == 0 => name,
+            // A name behind a column's is a field of that column.
+            Expr::CompoundIdentifier(names) if self.depth == 0 && !names.first().is_some_and(is_column) => {
+                let Some(last) = names.last_mut() else { return ControlFlow::Continue(()) };
+                last
+            }
             _ => return ControlFlow::Continue(()),
         };
         let plain = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };

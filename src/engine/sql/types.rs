@@ -33,7 +33,7 @@ impl TypePlanner for Types {
             return Ok(Some(Arc::new(field)));
         }
         let planned = match sql_type {
-            SqlType::Timestamp(digits, zone) => self.timestamp(*digits, zone, sql_type)?,
+            SqlType::Timestamp(digits, zone) => self.timestamp(*digits, *zone, sql_type)?,
             SqlType::Time(Some(digits), TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 Some(time(*digits, sql_type)?)
             }
@@ -52,7 +52,7 @@ impl Types {
     fn timestamp(
         &self,
         digits: Option<u64>,
-        zone: &TimezoneInfo,
+        zone: TimezoneInfo,
         sql_type: &SqlType,
     ) -> Result<Option<DataType>> {
         let Some(digits) = digits else { return Ok(None) };
