@@ -324,7 +324,8 @@ impl Engine {
             self.run_into(activity, query, sink, permit, deadline).await
         };
         match made.await {
-            // Somebody else made it meanwhile.
+            // Somebody else made it meanwhile, and may have dropped it again.
+            Err(error) if table.if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(0),
             Err(error) if table.if_not_exists && is_refusal(&error) && exists().await? => Ok(0),
             made => made,
         }
@@ -617,14 +618,7 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             let to = names.renamed(&from, to)?;
             Ok(Own::Rename { from, to })
         }
-        SqlStatement::RenameTable(renamed) => {
-            let [RenameTable { old_name, new_name }] = renamed.as_slice() else {
-                return Err(Error::internal("ALTER VIEW of several views"));
-            };
-            let from = reference(old_name)?;
-            let to = names.renamed(&from, new_name)?;
-            Ok(Own::RenameView { from, to })
-        }
+        SqlStatement::RenameTable(renamed) => renamed_view(renamed, names),
         SqlStatement::Truncate(truncate) => match truncate.table_names.as_slice() {
             [table] => Ok(Own::Truncate { table: reference(&table.name)? }),
             _ => Err(Error::unimplemented("TRUNCATE takes one table")),
@@ -663,6 +657,16 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
         }
         _ => Ok(Own::Planned { statement: Statement::Statement(inner), aside }),
     }
+}
+
+/// `ALTER VIEW … RENAME TO`, as the parser has it.
+fn renamed_view(renamed: &[RenameTable], names: &Names) -> Result<Own> {
+    let [RenameTable { old_name, new_name }] = renamed else {
+        return Err(Error::internal("ALTER VIEW of several views"));
+    };
+    let from = reference(old_name)?;
+    let to = names.renamed(&from, new_name)?;
+    Ok(Own::RenameView { from, to })
 }
 
 /// The columns that a statement adds, if that is all that it does, and in one way.
@@ -815,10 +819,9 @@ fn register(table: &CreateExternalTable, names: &Names) -> Result<()> {
     }
 }
 
-/// Whether a table was not made because of what is there.
+/// Whether a table was perhaps not made because of what is there.
 fn is_refusal(error: &Error) -> bool {
-    use ErrorKind::{AlreadyExists, FailedPrecondition, InvalidArgument};
-    matches!(error.kind(), AlreadyExists | FailedPrecondition | InvalidArgument)
+    matches!(error.kind(), ErrorKind::FailedPrecondition | ErrorKind::InvalidArgument)
 }
 
 fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {

@@ -97,11 +97,11 @@ fn with_passes(schema: &Schema) -> Schema {
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
+/// The rows that an operator may be given at once, and what it makes of them.
+type Few = (usize, Vec<Arc<dyn PhysicalExpr>>);
+
 /// How many rows an operator may be given at once, where it makes so much of each that it matters, and what it makes.
-fn rows_of(
-    plan: &Arc<dyn ExecutionPlan>,
-    sizes: Sizes,
-) -> DfResult<Option<(usize, Vec<Arc<dyn PhysicalExpr>>)>> {
+fn rows_of(plan: &Arc<dyn ExecutionPlan>, sizes: Sizes) -> DfResult<Option<Few>> {
     let aggregate = plan.downcast_ref::<AggregateExec>();
     let is_merging =
         aggregate.is_some_and(|aggregate| aggregate.mode().input_mode() != AggregateInputMode::Raw);

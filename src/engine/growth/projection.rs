@@ -165,10 +165,13 @@ impl SizedRows {
         }
     }
 
-    /// Fails for a row that is too large, or when the query is stopped.
-    fn check(&self, bytes: usize) -> DfResult<()> {
+    /// Fails for rows that come to too much, and when the query is stopped. Several can be tried as fewer.
+    fn check(&self, rows: usize, bytes: usize) -> DfResult<()> {
+        if rows > 1 && bytes > self.sizes.call {
+            return Err(TooLarge::rows(rows, bytes));
+        }
         let most = self.sizes.value.saturating_mul(2);
-        if bytes > most {
+        if rows == 1 && bytes > most {
             return Err(DataFusionError::External(Box::new(Error::exhausted(format!(
                 "the statement makes a row of more than {most} bytes (twice the setting max-value-size)"
             )))));
@@ -183,10 +186,7 @@ impl SizedRows {
         for expr in &self.exprs {
             let column = expr.evaluate(batch)?.into_array(rows)?;
             bytes += array_bytes(&column);
-            if rows > 1 && bytes > self.sizes.call {
-                return Err(TooLarge::rows(rows, bytes));
-            }
-            self.check(bytes)?;
+            self.check(rows, bytes)?;
             columns.push(column);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

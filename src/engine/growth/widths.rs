@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -95,7 +95,7 @@ impl Widest {
 fn of_files(files: &FileScanConfig) -> Widths {
     let table = files.file_source().table_schema().table_schema();
     let mut widths: Widths = table.fields().iter().map(|field| of_type(field.data_type())).collect();
-    for file in files.file_groups.iter().flat_map(|group| group.files()) {
+    for file in files.file_groups.iter().flat_map(FileGroup::files) {
         let Some(footer) = file.extension::<Arc<Footer>>() else { continue };
         let stored = footer.widths();
         let is_same =
