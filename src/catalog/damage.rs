@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 
 use super::provider::{DfResult, external};
 use crate::error::Error;
-use crate::storage::{Footer, HeldFile, exhausted_in, find_damage};
+use crate::storage::{Footer, HeldFile, exhausted_in, exhausted_in_text, find_damage};
 
 /// Files whose errors name them.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Morselizer for NamedFiles {
         let Some((held, footer)) = named else { return self.0.plan_file(file) };
         let name = Name { held, footer };
         let inner = self.0.plan_file(file).map_err(|error| name.put_on(error))?;
-        Ok(Box::new(Named { inner, name }))
+        Ok(Box::new(Named { name, inner }))
     }
 }
 
@@ -43,7 +43,8 @@ impl Name {
         if Error::find_in(&error).is_some() {
             return error;
         }
-        if let Some(exhausted) = exhausted_in(&format!("read {}", self.held.path().display()), &error) {
+        let what = format!("read {}", self.held.path().display());
+        if let Some(exhausted) = exhausted_in(&what, &error) {
             return external(exhausted);
         }
         let text = match error.find_root() {
@@ -54,6 +55,9 @@ impl Name {
             },
             _ => return error,
         };
+        if let Some(exhausted) = exhausted_in_text(&what, &text) {
+            return external(exhausted);
+        }
         if let Some(damage) = find_damage(&self.held, &self.footer.metadata) {
             return external(damage);
         }

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::storage::{Area, Part, SINK_LOG, io_error};
+use crate::storage::{Area, Part, SINK_LOG, exhausted_in, io_error};
 
 /// More in one file of the log is no log.
 const MAX_ENTRY_BYTES: u64 = 1 << 30;
@@ -66,7 +66,10 @@ fn named_files(area: &Area, log: &Path) -> Result<HashSet<PathBuf>> {
         let mut text = String::new();
         let file = dir.open_if_there(Path::new(&name))?.ok_or_else(|| damaged(&format!("{name} is gone")))?;
         let length = file.take(MAX_ENTRY_BYTES).read_to_string(&mut text);
-        length.map_err(|error| damaged(&format!("{name}: {error}")))?;
+        length.map_err(|error| {
+            let exhausted = exhausted_in(&format!("read {}", log.join(&name).display()), &error);
+            exhausted.unwrap_or_else(|| damaged(&format!("{name}: {error}")))
+        })?;
         for (path, is_deleted) in lines(&text).map_err(|why| damaged(&format!("{name}: {why}")))? {
             if is_deleted { &mut deleted } else { &mut added }.insert(path);
         }

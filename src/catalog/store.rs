@@ -20,8 +20,8 @@ use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, TrashOptions, check_no_table, list_entries, list_parts, look_at_folder,
-    no_regular_file, parallel_map,
+    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_in, list_entries, list_parts,
+    look_at_folder, no_regular_file, parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.
@@ -382,9 +382,10 @@ impl Catalog {
         let mut text = String::new();
         let damaged = || Error::data_loss(format!("cannot read the registration {}", path.display()));
         let file = self.root.area().open_if_there(path)?.ok_or_else(damaged)?;
-        file.take(MAX_REGISTRATION_BYTES)
-            .read_to_string(&mut text)
-            .map_err(|error| damaged().with_source(error))?;
+        file.take(MAX_REGISTRATION_BYTES).read_to_string(&mut text).map_err(|error| {
+            let exhausted = exhausted_in(&format!("read {}", path.display()), &error);
+            exhausted.unwrap_or_else(damaged).with_source(error)
+        })?;
         let registration = Registration::parse(&text)
             .map_err(|error| Error::new(error.kind(), format!("{}: {}", path.display(), error.message())))?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;

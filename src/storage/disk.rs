@@ -61,6 +61,13 @@ pub fn exhausted_in(what: &str, error: &(dyn StdError + 'static)) -> Option<Erro
     None
 }
 
+/// The same for the text of an error that a library has kept nothing else of: the standard library's ends in the number of
+/// the system's.
+pub fn exhausted_in_text(what: &str, text: &str) -> Option<Error> {
+    let (_, number) = text.trim_end().strip_suffix(')')?.rsplit_once("(os error ")?;
+    exhausted(what, &io::Error::from_raw_os_error(number.parse().ok()?))
+}
+
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
@@ -147,6 +154,12 @@ mod tests {
         let wrapped = arrow::error::ArrowError::IoError("spilling".to_owned(), wrapped);
         assert!(exhausted_in("spill", &wrapped).is_some());
         assert!(exhausted_in("spill", &io::Error::from(io::ErrorKind::NotFound)).is_none());
+        // As the Parquet library's errors become Arrow's.
+        let text = format!("External: {}", full());
+        assert_eq!(exhausted_in_text("read x", &text).unwrap().kind(), ErrorKind::ResourceExhausted);
+        for other in ["External: broken (os error 5)", "(os error )", "no such page"] {
+            assert!(exhausted_in_text("read x", other).is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::area::Area;
-use super::disk::exhausted_in;
+use super::disk::{exhausted_in, exhausted_in_text};
 use super::file::{FileIdentity, FileStat, HeldFile};
 use super::lengths::widths;
 use super::logical::amended;
@@ -195,11 +195,12 @@ const OTHER_KINDS: [(&[u8], &str); 9] = [
 
 /// The error for a file whose footer cannot be read: what it is instead, where that can be told.
 fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
-    if let Some(exhausted) = exhausted_in(&format!("read {}", file.path().display()), &error) {
-        return exhausted.with_source(error);
-    }
     const MAGIC: usize = 4;
     const LONGEST: usize = 24;
+    let (what, text) = (format!("read {}", file.path().display()), plain_text(&error));
+    if let Some(exhausted) = exhausted_in(&what, &error).or_else(|| exhausted_in_text(&what, &text)) {
+        return exhausted.with_source(error);
+    }
     let size = file.stat().size();
     let read = |offset: u64, length: usize| file.read(offset, length).unwrap_or_default();
     let head = read(0, LONGEST.min(usize::try_from(size).unwrap_or(LONGEST)));
@@ -219,7 +220,7 @@ fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
         return Error::unimplemented(format!("the file {path} has what is not supported: {what}"))
             .with_source(error);
     }
-    damaged(file.path(), &plain_text(&error)).with_source(error)
+    damaged(file.path(), &text).with_source(error)
 }
 
 /// What an error of the Parquet library says, without what it calls itself.

@@ -325,6 +325,7 @@ pub fn find_damage(file: &HeldFile, metadata: &ParquetMetaData) -> Option<Error>
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::ops::Range;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
     use std::sync::Arc;
@@ -332,7 +333,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
     use arrow::datatypes::Int64Type;
     use parquet::basic::Compression;
-    use parquet::file::metadata::PageIndexPolicy;
+    use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
     use parquet::file::properties::WriterProperties;
 
     use super::super::encode::ParallelWriter;
@@ -357,7 +358,7 @@ mod tests {
                 "few",
                 Arc::new(
                     (0..ROWS)
-                        .map(|n| (n % 7 > 0).then_some(["a", "b"][n as usize % 2]))
+                        .map(|n| (n % 7 > 0).then_some(if n % 2 == 0 { "a" } else { "b" }))
                         .collect::<StringArray>(),
                 ),
             ),
@@ -381,6 +382,13 @@ mod tests {
         let mut writer = writer.unwrap();
         writer.write(&rows).unwrap();
         writer.finish().unwrap()
+    }
+
+    /// Where a column chunk's bytes are.
+    fn place(chunk: &ColumnChunkMetaData) -> Range<usize> {
+        let (start, length) = chunk.byte_range();
+        let start = usize::try_from(start).unwrap();
+        start..start + usize::try_from(length).unwrap()
     }
 
     struct Stored {
@@ -416,17 +424,16 @@ mod tests {
         }
 
         /// Where the headers of the pages are, and the pages.
-        fn pages(&self) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
-            let chunks = self.footer.metadata.row_groups().iter().flat_map(|group| group.columns());
+        fn pages(&self) -> Vec<(Range<usize>, Range<usize>)> {
+            let chunks = self.footer.metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
             let mut pages = Vec::new();
             for chunk in chunks {
-                let (start, length) = chunk.byte_range();
-                let (mut at, end) = (start as usize, (start + length) as usize);
+                let Range { start: mut at, end } = place(chunk);
                 while at < end {
                     let header = Header::parse(&self.bytes[at..]).unwrap();
                     assert!(header.checksum.is_some());
                     let page = at + header.length;
-                    at = page + header.bytes as usize;
+                    at = page + usize::try_from(header.bytes).unwrap();
                     pages.push((page - header.length..page, page..at));
                 }
                 assert_eq!(at, end);
@@ -442,10 +449,9 @@ mod tests {
             let whole = stored.read().unwrap();
             let pages = stored.pages();
             assert!(pages.len() >= 20, "{}", pages.len());
-            let all_bits = |header: &std::ops::Range<usize>| {
-                header.clone().flat_map(|at| (0..8).map(move |bit| (at, bit)))
-            };
-            let one_bit = |page: &std::ops::Range<usize>| page.clone().step_by(3).map(|at| (at, at % 8));
+            let all_bits =
+                |header: &Range<usize>| header.clone().flat_map(|at| (0..8).map(move |bit| (at, bit)));
+            let one_bit = |page: &Range<usize>| page.clone().step_by(3).map(|at| (at, at % 8));
             let flips = pages.iter().flat_map(|(header, page)| all_bits(header).chain(one_bit(page)));
             let (mut harmless, mut refused) = (0, 0);
             for (at, bit) in flips {
@@ -472,8 +478,7 @@ mod tests {
     fn what_is_damaged_is_named() {
         let stored = Stored::new(Compression::LZ4_RAW);
         let column = stored.footer.metadata.row_group(1).column(3);
-        let (start, length) = column.byte_range();
-        let at = (start + length - 1) as usize;
+        let at = place(column).end - 1;
         stored.file.write_all_at(&[stored.bytes[at] ^ 1], at as u64).unwrap();
         let error = stored.read().unwrap_err();
         for part in ["t.parquet", "\"text\"", "row group 1", "checksum"] {
@@ -486,9 +491,9 @@ mod tests {
     fn pages_that_were_read_are_looked_at() {
         let stored = Stored::new(Compression::LZ4_RAW);
         let (held, metadata) = (stored.held(), &stored.footer.metadata);
-        for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
-            let (start, length) = chunk.byte_range();
-            let bytes = Bytes::copy_from_slice(&stored.bytes[start as usize..(start + length) as usize]);
+        for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
+            let (start, _) = chunk.byte_range();
+            let bytes = Bytes::copy_from_slice(&stored.bytes[place(chunk)]);
             check_read(&held, metadata, start, &bytes).unwrap();
             for bit in 0..8 {
                 let mut other = bytes.to_vec();

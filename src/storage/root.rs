@@ -319,16 +319,16 @@ impl Root {
     }
 
     /// The same in a thread of its own: much takes long.
-    pub(super) fn discard_beside(&self, path: PathBuf) {
+    pub(super) fn discard_beside(&self, path: &Path) {
         if self.failed.load(Ordering::Acquire) {
             return;
         }
         let started = self.area.dir().try_clone().and_then(|dir| {
-            let path = path.clone();
+            let path = path.to_owned();
             Builder::new().name("free".to_owned()).spawn(move || remove_staged(&dir, &path))
         });
         if started.is_err() {
-            self.discard(&path);
+            self.discard(path);
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::delta::appender;
 use crate::flight_sql::{number, query, sql, update};
-use crate::harness::{Server, act, batch, get, path as descriptor, put};
+use crate::harness::{Server, act, batch, count, get, path as descriptor, put};
 
 /// What waits for longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,80 +73,83 @@ async fn rows(root: &Path) -> Result<i64, (Code, String)> {
     }
 }
 
+/// What happened to a log in the root, the answer's code, and what its message has.
+type Damage = (&'static str, fn(&Path), Code, &'static [&'static str]);
+
+const DAMAGES: [Damage; 9] = [
+    (
+        "the last one is empty",
+        |root| std::fs::write(root.join(entry(2)), "").unwrap(),
+        Code::DataLoss,
+        &["00002.json", "is empty"],
+    ),
+    (
+        "one before is empty",
+        |root| std::fs::write(root.join(entry(1)), "").unwrap(),
+        Code::DataLoss,
+        &["00001.json", "is empty"],
+    ),
+    (
+        "the last one is torn",
+        |root| {
+            let text = std::fs::read(root.join(entry(2))).unwrap();
+            std::fs::write(root.join(entry(2)), &text[..text.len() / 2]).unwrap();
+        },
+        Code::DataLoss,
+        &["00002.json", "cut off"],
+    ),
+    (
+        "one before is torn",
+        |root| {
+            let text = std::fs::read(root.join(entry(1))).unwrap();
+            std::fs::write(root.join(entry(1)), &text[..text.len() / 2]).unwrap();
+        },
+        Code::DataLoss,
+        &["00001.json", "cut off"],
+    ),
+    (
+        "one is missing",
+        |root| std::fs::remove_file(root.join(entry(1))).unwrap(),
+        Code::DataLoss,
+        &["00001.json", "is missing"],
+    ),
+    (
+        "no JSON",
+        |root| std::fs::write(root.join(entry(2)), "not {json}\n").unwrap(),
+        Code::DataLoss,
+        &["00002.json", "line 1"],
+    ),
+    (
+        "a checkpoint that is none",
+        |root| {
+            let name = format!("t/_delta_log/{:020}.checkpoint.parquet", 1);
+            std::fs::write(root.join(name), "PAR1 and no more").unwrap();
+        },
+        Code::DataLoss,
+        &["00001.checkpoint.parquet"],
+    ),
+    (
+        "a FIFO",
+        |root| fifo(&root.join(entry(2))),
+        Code::FailedPrecondition,
+        &["00002.json", "no regular file"],
+    ),
+    (
+        "a link out of the table",
+        |root| {
+            std::fs::rename(root.join(entry(2)), root.join("elsewhere.json")).unwrap();
+            std::os::unix::fs::symlink("../../elsewhere.json", root.join(entry(2))).unwrap();
+        },
+        Code::FailedPrecondition,
+        &["00002.json", "link"],
+    ),
+];
+
 #[tokio::test]
 async fn a_log_that_is_not_whole_is_refused_by_name() {
-    type Damage = (&'static str, fn(&Path), Code, &'static [&'static str]);
-    let cases: [Damage; 9] = [
-        (
-            "the last one is empty",
-            |root| std::fs::write(root.join(entry(2)), "").unwrap(),
-            Code::DataLoss,
-            &["00002.json", "is empty"],
-        ),
-        (
-            "one before is empty",
-            |root| std::fs::write(root.join(entry(1)), "").unwrap(),
-            Code::DataLoss,
-            &["00001.json", "is empty"],
-        ),
-        (
-            "the last one is torn",
-            |root| {
-                let text = std::fs::read(root.join(entry(2))).unwrap();
-                std::fs::write(root.join(entry(2)), &text[..text.len() / 2]).unwrap();
-            },
-            Code::DataLoss,
-            &["00002.json", "cut off"],
-        ),
-        (
-            "one before is torn",
-            |root| {
-                let text = std::fs::read(root.join(entry(1))).unwrap();
-                std::fs::write(root.join(entry(1)), &text[..text.len() / 2]).unwrap();
-            },
-            Code::DataLoss,
-            &["00001.json", "cut off"],
-        ),
-        (
-            "one is missing",
-            |root| std::fs::remove_file(root.join(entry(1))).unwrap(),
-            Code::DataLoss,
-            &["00001.json", "is missing"],
-        ),
-        (
-            "no JSON",
-            |root| std::fs::write(root.join(entry(2)), "not {json}\n").unwrap(),
-            Code::DataLoss,
-            &["00002.json", "line 1"],
-        ),
-        (
-            "a checkpoint that is none",
-            |root| {
-                let name = format!("t/_delta_log/{:020}.checkpoint.parquet", 1);
-                std::fs::write(root.join(name), "PAR1 and no more").unwrap();
-            },
-            Code::DataLoss,
-            &["00001.checkpoint.parquet"],
-        ),
-        (
-            "a FIFO",
-            |root| fifo(&root.join(entry(2))),
-            Code::FailedPrecondition,
-            &["00002.json", "no regular file"],
-        ),
-        (
-            "a link out of the table",
-            |root| {
-                std::fs::rename(root.join(entry(2)), root.join("elsewhere.json")).unwrap();
-                std::os::unix::fs::symlink("../../elsewhere.json", root.join(entry(2))).unwrap();
-            },
-            Code::FailedPrecondition,
-            &["00002.json", "link"],
-        ),
-    ];
     let root = table().await;
     assert_eq!(rows(root.path()).await, Ok(30));
-    for (name, damage, code, parts) in cases {
+    for (name, damage, code, parts) in DAMAGES {
         let copy = tempfile::tempdir().unwrap();
         copy_of(root.path(), copy.path());
         damage(copy.path());
@@ -305,6 +308,18 @@ async fn statements_about_what_may_be_there_do_not_race() {
             let (done, statement) = run.await.unwrap();
             done.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_no_request() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let server = Server::logging_to(full);
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        put(&mut client, "t", vec![batch(1, 10)]).await.unwrap();
+        assert_eq!(count(&mut client, "select * from t").await.unwrap(), 10);
+        count(&mut client, "select nothing from t").await.unwrap_err();
     }
 }
 

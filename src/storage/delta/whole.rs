@@ -70,13 +70,11 @@ impl DeltaLog {
     fn check_entry_is_there(&self, number: u64) -> Result<()> {
         let path = commit_path(number);
         let Some(found) = self.area().look(&path)? else {
-            return match self.area().has_name(&path)? {
-                true => {
-                    Err(self.damaged(&path, "is a link that leads nowhere, or out of the table's folder"))
-                }
-                // Cleaned up meanwhile.
-                false => Ok(()),
-            };
+            if self.area().has_name(&path)? {
+                return Err(self.damaged(&path, "is a link that leads nowhere, or out of the table's folder"));
+            }
+            // Cleaned up meanwhile.
+            return Ok(());
         };
         if !found.is_file() {
             return Err(self.about(&no_regular_file(&path)));

@@ -135,7 +135,7 @@ impl Root {
         }
         self.move_name(&self.parent(from)?, &self.parent(to)?, to, RenameFlags::EXCHANGE)?;
         self.part_others(from, to)?;
-        self.discard_beside(from.to_owned());
+        self.discard_beside(from);
         Ok(())
     }
 

@@ -244,7 +244,7 @@ impl Root {
         };
         for (id, record) in gone {
             match self.expel(id, &record) {
-                Ok(Some(staged)) => self.discard_beside(staged),
+                Ok(Some(staged)) => self.discard_beside(&staged),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "cannot remove something from the trash"),
             }

@@ -47,7 +47,7 @@ impl Root {
         if !self.has_others(&slot)?
             && let Some(staged) = self.expel(entry.id, &record)?
         {
-            self.discard_beside(staged);
+            self.discard_beside(&staged);
         }
         Ok(())
     }
