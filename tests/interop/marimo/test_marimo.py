@@ -59,23 +59,29 @@ def test_a_view_is_shown_as_one(engine, connection):
     assert {table.name: table.type for table in tables}["tall"] == "view"
 
 
-def test_cells_of_a_notebook(connection):
+def test_cells_of_a_notebook(uri, monkeypatch):
+    # A cell is compiled from its text alone: it sees nothing of this function.
+    monkeypatch.setenv("NOTEBOOK_URI", uri)
     app = marimo.App()
 
     @app.cell
     def _():
+        import os
+
+        import adbc_driver_flightsql.dbapi as dbapi
         import marimo as mo
 
-        return (mo,)
+        connection = dbapi.connect(os.environ["NOTEBOOK_URI"])
+        return (connection, mo)
 
     @app.cell
-    def _(mo):
+    def _(connection, mo):
         made = mo.sql("create table notes (id bigint, text varchar)", engine=connection, output=False)
         filled = mo.sql("insert into notes values (1, 'a'), (2, 'b')", engine=connection, output=False)
         return (filled, made)
 
     @app.cell
-    def _(filled, made, mo):
+    def _(connection, filled, made, mo):
         notes = mo.sql("select id, text from notes order by id", engine=connection)
         people = mo.sql("select name, height from people where id < 3 order by id", engine=connection)
         return (notes, people)
@@ -84,6 +90,7 @@ def test_cells_of_a_notebook(connection):
     assert isinstance(definitions["people"], pl.DataFrame)
     assert definitions["people"].rows() == [("Ada", 1.65), ("Grace", None)]
     assert definitions["notes"].rows() == [(1, "a"), (2, "b")]
+    definitions["connection"].close()
 
 
 def test_an_error_is_shown_whole(connection):

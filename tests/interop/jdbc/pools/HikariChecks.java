@@ -156,10 +156,10 @@ final class HikariChecks {
                     Check.query(connection, "select count(*), count(name), sum(price) from batched"));
             try (Statement statement = connection.createStatement()) {
                 statement.addBatch("insert into batched values (100, 'a', 1)");
-                statement.addBatch("insert into batched values (101, 'b', 2)");
-                check.gives("a batch of texts", "[1, 1]", () -> Arrays.toString(statement.executeBatch()));
+                // ArrowFlightMetaImpl.prepareAndExecuteBatch sends nothing and returns null, on which Avatica stumbles.
+                check.fails("a batch of texts", NullPointerException.class, statement::executeBatch, "updateCounts");
             }
-            check.same("stored too", List.of("102"), Check.query(connection, "select count(*) from batched"));
+            check.same("it stored nothing", List.of("100"), Check.query(connection, "select count(*) from batched"));
             Check.update(connection, "drop table batched");
         }
     }
