@@ -467,8 +467,22 @@ impl Settings {
             },
             plans: self.plan_cache.unwrap_or(256),
         };
-        let server = ServerOptions {
-            advertise: self.advertise.unwrap_or_default(),
+        let server = self.server_options(frame_cache)?;
+        Ok(Config {
+            create: self.create.unwrap_or(false),
+            root: self.root.unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT)),
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
+            read_only: self.read_only.unwrap_or(false),
+            huge_pages: self.huge_pages.unwrap_or(false),
+            catalog,
+            engine,
+            server,
+        })
+    }
+
+    fn server_options(&self, frame_cache: u64) -> Result<ServerOptions> {
+        Ok(ServerOptions {
+            advertise: self.advertise.clone().unwrap_or_default(),
             query_timeout: period(self.query_timeout, 3600),
             idle_timeout: period(self.idle_timeout, 300),
             pause_timeout: period(self.pause_timeout, 5),
@@ -506,16 +520,6 @@ impl Settings {
                 bytes: bytes("statement-memory", self.statement_memory, 64 << 20)? as u64,
                 idle: period(self.session_timeout, 3600),
             },
-        };
-        Ok(Config {
-            create: self.create.unwrap_or(false),
-            root: self.root.unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT)),
-            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
-            read_only: self.read_only.unwrap_or(false),
-            huge_pages: self.huge_pages.unwrap_or(false),
-            catalog,
-            engine,
-            server,
         })
     }
 

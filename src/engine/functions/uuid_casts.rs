@@ -59,7 +59,7 @@ fn with_casts(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     plan.map_expressions(|expr| {
         // A set has no name that could be kept.
         let name = (!matches!(expr, Expr::GroupingSet(_))).then(|| names.save(&expr));
-        let changed = expr.transform_up(|expr| as_function(expr, &schema))?;
+        let changed = expr.transform_up(|expr| Ok(as_function(expr, &schema)))?;
         Ok(match name {
             Some(name) => changed.update_data(|expr| name.restore(expr)),
             None => changed,
@@ -67,29 +67,29 @@ fn with_casts(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-fn as_function(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn as_function(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (inner, to, strict) = match &expr {
         Expr::Cast(Cast { expr, field }) => (expr, field, true),
         Expr::TryCast(TryCast { expr, field }) => (expr, field, false),
-        _ => return Ok(Transformed::no(expr)),
+        _ => return Transformed::no(expr),
     };
     // What cannot be told the type of has an error of its own.
-    let Ok((_, from)) = inner.to_field(schema) else { return Ok(Transformed::no(expr)) };
+    let Ok((_, from)) = inner.to_field(schema) else { return Transformed::no(expr) };
     let call = |does| {
         let function = Arc::new(ScalarUDF::from(UuidCast::new(does)));
         Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![inner.as_ref().clone()]))
     };
     let is_uuid = from.extension_type_name() == Some(UUID);
     if is_text(from.data_type()) && *to.data_type() == DataType::FixedSizeBinary(LENGTH) {
-        return Ok(Transformed::yes(call(if strict { Does::Read } else { Does::TryRead })));
+        return Transformed::yes(call(if strict { Does::Read } else { Does::TryRead }));
     }
     if is_uuid && is_text(to.data_type()) {
         let text = call(Does::Write);
         let as_asked = Cast::new_from_field(Box::new(text.clone()), Arc::clone(to));
         let is_it = *to.data_type() == DataType::Utf8;
-        return Ok(Transformed::yes(if is_it { text } else { Expr::Cast(as_asked) }));
+        return Transformed::yes(if is_it { text } else { Expr::Cast(as_asked) });
     }
-    Ok(Transformed::no(expr))
+    Transformed::no(expr)
 }
 
 fn is_text(data_type: &DataType) -> bool {
