@@ -15,20 +15,32 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::catalog::{CatalogOptions, MaintenanceOptions, ReplaceOptions};
-use crate::engine::{AdmissionOptions, EngineOptions, SqlLimits};
+use crate::engine::{AdmissionOptions, EngineOptions, MemoryBudget, SqlLimits};
 use crate::error::{Error, Result};
 use crate::server::{
     DownloadOptions, HttpOptions, ServerOptions, SessionOptions, StatementsOptions, UploadOptions,
 };
-use crate::storage::{BloomFilters, Codec, StagingOptions};
+use crate::storage::{BloomFilters, Codec, StagingOptions, TrashOptions};
 
 /// The settings as they were given; what is `None` was not.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// The directory to serve, created if it is missing [default: ./datasets]
+    /// The directory to serve [default: ./datasets, created if it is missing]
     #[arg(env = "AIRSTRIP_ROOT", value_name = "ROOT")]
     pub root: Option<PathBuf>,
+
+    /// Create the directory to serve if it is missing
+    #[arg(
+        long,
+        env = "AIRSTRIP_CREATE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub create: Option<bool>,
 
     /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:8815]
     #[arg(long, env = "AIRSTRIP_LISTEN", value_name = "ADDR")]
@@ -55,6 +67,18 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_ADVERTISE", value_name = "URI", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
 
+    /// How long what was dropped or replaced can come back; 0: not at all [default: 7days]
+    #[arg(long, env = "AIRSTRIP_TRASH_RETENTION", value_name = "TIME")]
+    pub trash_retention: Option<Period>,
+
+    /// Disk that what was dropped or replaced may take; the oldest goes first [default: a tenth of the file system]
+    #[arg(long, env = "AIRSTRIP_TRASH_LIMIT", value_name = "SIZE")]
+    pub trash_limit: Option<ByteSize>,
+
+    /// The most datasets and views that are kept after they were dropped or replaced [default: 10000]
+    #[arg(long, env = "AIRSTRIP_TRASH_ENTRIES", value_name = "COUNT")]
+    pub trash_entries: Option<usize>,
+
     /// The codec of uploads; integers that are stored as packed differences are not compressed again
     /// [default: lz4]
     #[arg(long, env = "AIRSTRIP_CODEC", value_name = "CODEC")]
@@ -77,7 +101,7 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_UPLOAD_MEMORY", value_name = "SIZE")]
     pub upload_memory: Option<ByteSize>,
 
-    /// How long a reset that comes after the end of an upload's stream through a proxy still counts [default: 20ms]
+    /// How long a reset that comes after the end of an upload's stream through a proxy still counts [default: 5ms]
     #[arg(long, env = "AIRSTRIP_PUBLISH_DELAY", value_name = "TIME")]
     pub publish_delay: Option<Period>,
 
@@ -119,6 +143,15 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_MEMORY_LIMIT", value_name = "SIZE")]
     pub memory_limit: Option<ByteSize>,
 
+    /// Memory for what is neither a query's reserve nor a cache: with it, `memory-limit` and the caches' limits are the bound
+    /// that the process keeps to [default: 512MiB]
+    #[arg(long, env = "AIRSTRIP_MEMORY_HEADROOM", value_name = "SIZE")]
+    pub memory_headroom: Option<ByteSize>,
+
+    /// The largest text, list or other value that a function may make; a quarter of `memory-limit` at most [default: 256MiB]
+    #[arg(long, env = "AIRSTRIP_MAX_VALUE_SIZE", value_name = "SIZE")]
+    pub max_value_size: Option<ByteSize>,
+
     /// Disk that all queries may spill to together [default: 32GiB]
     #[arg(long, env = "AIRSTRIP_SPILL_LIMIT", value_name = "SIZE")]
     pub spill_limit: Option<ByteSize>,
@@ -147,6 +180,10 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_IDLE_TIMEOUT", value_name = "TIME")]
     pub idle_timeout: Option<Period>,
 
+    /// How long a query keeps its place among those that run while its client takes nothing [default: 5s]
+    #[arg(long, env = "AIRSTRIP_PAUSE_TIMEOUT", value_name = "TIME")]
+    pub pause_timeout: Option<Period>,
+
     /// How long requests may go on after the server was asked to stop [default: 30s]
     #[arg(long, env = "AIRSTRIP_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Period>,
@@ -162,6 +199,10 @@ pub struct Settings {
     /// The most tables that a statement may read, its CTEs written out [default: 500]
     #[arg(long, env = "AIRSTRIP_MAX_SQL_TABLES", value_name = "COUNT")]
     pub max_sql_tables: Option<usize>,
+
+    /// The most expressions of a SQL text that are more than a name or a constant [default: 20000]
+    #[arg(long, env = "AIRSTRIP_MAX_SQL_EXPRESSIONS", value_name = "COUNT")]
+    pub max_sql_expressions: Option<usize>,
 
     /// Plans that are kept for statements that come again; 0: none [default: 256]
     #[arg(long, env = "AIRSTRIP_PLAN_CACHE", value_name = "COUNT")]
@@ -312,6 +353,8 @@ impl TryFrom<String> for Period {
 pub struct Config {
     /// The directory to serve.
     pub root: PathBuf,
+    /// Whether it is created if it is missing.
+    pub create: bool,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// Whether to serve without writing.
@@ -337,10 +380,14 @@ impl Settings {
     pub fn or(self, weaker: Self) -> Self {
         Self {
             root: self.root.or(weaker.root),
+            create: self.create.or(weaker.create),
             listen: self.listen.or(weaker.listen),
             read_only: self.read_only.or(weaker.read_only),
             register_from: self.register_from.or(weaker.register_from),
             advertise: self.advertise.or(weaker.advertise),
+            trash_retention: self.trash_retention.or(weaker.trash_retention),
+            trash_limit: self.trash_limit.or(weaker.trash_limit),
+            trash_entries: self.trash_entries.or(weaker.trash_entries),
             codec: self.codec.or(weaker.codec),
             bloom_filters: self.bloom_filters.or(weaker.bloom_filters),
             row_group_rows: self.row_group_rows.or(weaker.row_group_rows),
@@ -352,6 +399,8 @@ impl Settings {
             strict_replace: self.strict_replace.or(weaker.strict_replace),
             max_message_bytes: self.max_message_bytes.or(weaker.max_message_bytes),
             memory_limit: self.memory_limit.or(weaker.memory_limit),
+            memory_headroom: self.memory_headroom.or(weaker.memory_headroom),
+            max_value_size: self.max_value_size.or(weaker.max_value_size),
             spill_limit: self.spill_limit.or(weaker.spill_limit),
             query_threads: self.query_threads.or(weaker.query_threads),
             max_queries: self.max_queries.or(weaker.max_queries),
@@ -359,10 +408,12 @@ impl Settings {
             queue_timeout: self.queue_timeout.or(weaker.queue_timeout),
             query_timeout: self.query_timeout.or(weaker.query_timeout),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
+            pause_timeout: self.pause_timeout.or(weaker.pause_timeout),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             max_sql_bytes: self.max_sql_bytes.or(weaker.max_sql_bytes),
             max_sql_depth: self.max_sql_depth.or(weaker.max_sql_depth),
             max_sql_tables: self.max_sql_tables.or(weaker.max_sql_tables),
+            max_sql_expressions: self.max_sql_expressions.or(weaker.max_sql_expressions),
             plan_cache: self.plan_cache.or(weaker.plan_cache),
             max_parts: self.max_parts.or(weaker.max_parts),
             compact_files: self.compact_files.or(weaker.compact_files),
@@ -392,8 +443,14 @@ impl Settings {
     /// Fills in the defaults and checks the values. `memory` is what the process may use, in bytes, as are `cores`.
     pub fn resolve(self, memory: u64, cores: usize) -> Result<Config> {
         let catalog = self.catalog_options(memory)?;
+        let memory_bytes = bytes("memory-limit", self.memory_limit, memory / 2)?;
+        let frame_cache = self.frame_cache.map_or(memory / 8, |size| size.as_u64());
+        let caches = frame_cache + catalog.footer_cache_bytes + catalog.column_cache_bytes;
+        let headroom = self.memory_headroom.unwrap_or(ByteSize::mib(512)).as_u64();
         let engine = EngineOptions {
-            memory_bytes: bytes("memory-limit", self.memory_limit, memory / 2)?,
+            memory_bytes,
+            budget: MemoryBudget::new(caches.saturating_add(memory_bytes as u64), headroom, memory),
+            value_bytes: bytes("max-value-size", self.max_value_size, 256 << 20)?,
             spill_dir: None,
             spill_bytes: self.spill_limit.unwrap_or(ByteSize::gib(32)).as_u64(),
             threads: count("query-threads", self.query_threads.unwrap_or(cores), QUERY_THREADS)?,
@@ -406,13 +463,29 @@ impl Settings {
                 bytes: bytes("max-sql-bytes", self.max_sql_bytes, 1 << 20)?,
                 depth: count("max-sql-depth", self.max_sql_depth.unwrap_or(256), SQL_DEPTH)?,
                 tables: positive("max-sql-tables", self.max_sql_tables.unwrap_or(500))?,
+                expressions: positive("max-sql-expressions", self.max_sql_expressions.unwrap_or(20_000))?,
             },
             plans: self.plan_cache.unwrap_or(256),
         };
-        let server = ServerOptions {
-            advertise: self.advertise.unwrap_or_default(),
+        let server = self.server_options(frame_cache)?;
+        Ok(Config {
+            create: self.create.unwrap_or(false),
+            root: self.root.unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT)),
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
+            read_only: self.read_only.unwrap_or(false),
+            huge_pages: self.huge_pages.unwrap_or(false),
+            catalog,
+            engine,
+            server,
+        })
+    }
+
+    fn server_options(&self, frame_cache: u64) -> Result<ServerOptions> {
+        Ok(ServerOptions {
+            advertise: self.advertise.clone().unwrap_or_default(),
             query_timeout: period(self.query_timeout, 3600),
             idle_timeout: period(self.idle_timeout, 300),
+            pause_timeout: period(self.pause_timeout, 5),
             drain_timeout: period(self.drain_timeout, 30),
             max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
@@ -436,7 +509,7 @@ impl Settings {
                 require_commit: self.require_commit.unwrap_or(false),
             },
             downloads: DownloadOptions {
-                cache_bytes: self.frame_cache.map_or(memory / 8, |size| size.as_u64()),
+                cache_bytes: frame_cache,
                 ahead_bytes: bytes("read-ahead", self.read_ahead, 256 << 20)? as u64,
             },
             sessions: SessionOptions {
@@ -447,15 +520,6 @@ impl Settings {
                 bytes: bytes("statement-memory", self.statement_memory, 64 << 20)? as u64,
                 idle: period(self.session_timeout, 3600),
             },
-        };
-        Ok(Config {
-            root: self.root.unwrap_or_else(|| PathBuf::from("datasets")),
-            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8815))),
-            read_only: self.read_only.unwrap_or(false),
-            huge_pages: self.huge_pages.unwrap_or(false),
-            catalog,
-            engine,
-            server,
         })
     }
 
@@ -480,9 +544,17 @@ impl Settings {
                 max_shrink: self.max_shrink.map(|share| fraction("max-shrink", share)).transpose()?,
                 same_columns: self.strict_replace.unwrap_or(false),
             },
+            trash: TrashOptions {
+                retention: self.trash_retention.map_or(TrashOptions::default().retention, |period| period.0),
+                limit: self.trash_limit.map(|size| size.as_u64()),
+                entries: self.trash_entries.unwrap_or(TrashOptions::default().entries),
+            },
         })
     }
 }
+
+/// The root of a server that is told of none.
+pub const DEFAULT_ROOT: &str = "datasets";
 
 /// What HTTP/2 allows (RFC 9113, 6.5.2), and windows of at least what they are by default.
 const HTTP_WINDOWS: RangeInclusive<u32> = 65_535..=(1 << 31) - 1;
@@ -502,7 +574,7 @@ const SQL_DEPTH: usize = 1000;
 const QUERY_THREADS: usize = 1024;
 
 /// Far more than a proxy takes that sends a stream's end and its reset in one write.
-const PUBLISH_DELAY: Duration = Duration::from_millis(20);
+const PUBLISH_DELAY: Duration = Duration::from_millis(5);
 
 fn fraction(name: &str, value: f64) -> Result<f64> {
     if (0.0..=1.0).contains(&value) {

@@ -64,7 +64,6 @@ pub(crate) enum Safeguard {
     ToTimestamp,
     NestedExtremes,
     ArgumentErrors,
-    OrdinalPosition,
     FarPlaces,
     PercentileCont,
     MapExtract,

@@ -22,13 +22,14 @@ use datafusion::datasource::physical_plan::{
     FileOpener, FileScanConfig, FileSource, ParquetFileMetrics, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::Operator;
 use datafusion::object_store::ObjectStore;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{
-    DynamicFilterTracking, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr,
+    DynamicFilterTracking, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr,
 };
 use datafusion::physical_expr_adapter::replace_columns_with_literals;
 use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
@@ -41,6 +42,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::by_partition::by_partition;
+use super::damage::NamedFiles;
 use super::provider::{DfResult, external};
 use crate::safeguard::Safeguard;
 use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile};
@@ -91,6 +93,7 @@ impl FileSource for CachedSource {
         partition: usize,
     ) -> DfResult<Box<dyn Morselizer>> {
         let parquet = self.parquet.create_morselizer(store, config, partition)?;
+        let parquet: Box<dyn Morselizer> = Box::new(NamedFiles(parquet));
         let rows = Rows::new(&self.parquet, self.batch_size, self.is_ordered)?;
         let files: Box<dyn Morselizer> = match rows.filter(|_| self.cache.is_enabled()) {
             Some(rows) => {
@@ -163,6 +166,9 @@ impl FileSource for CachedSource {
     }
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DfResult<Option<Arc<dyn FileSource>>> {
+        if projection.expr_iter().any(|expr| makes_values(&expr)) {
+            return Ok(None);
+        }
         let pushed = self.parquet.try_pushdown_projection(projection)?;
         Ok(pushed.map(|source| self.before(source)))
     }
@@ -173,6 +179,20 @@ impl FileSource for CachedSource {
     ) -> DfResult<TreeNodeRecursion> {
         self.parquet.apply_expressions(f)
     }
+}
+
+/// Whether an expression makes texts or lists, which can be larger than what they are made of. A scan gives as many rows at
+/// once as its columns have room for: what makes more has to come after it, where it is kept to a size.
+fn makes_values(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let makes = match expr.downcast_ref::<ScalarFunctionExpr>() {
+        Some(call) => {
+            call.return_type().primitive_width().is_none() && !expr.placement().should_push_to_leaves()
+        }
+        None => {
+            expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| *binary.op() == Operator::StringConcat)
+        }
+    };
+    makes || expr.children().into_iter().any(makes_values)
 }
 
 /// What a scan makes of the columns of a file.

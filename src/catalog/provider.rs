@@ -17,6 +17,7 @@ use datafusion::logical_expr::{LogicalPlan, TableType};
 
 use super::dataset::Snapshot;
 use super::information::InformationSchema;
+use super::keys::Keys;
 use super::name::{DatasetName, DatasetRef, SchemaName};
 use super::store::Catalog;
 use super::view::View;
@@ -111,6 +112,12 @@ impl QueryCatalog {
         Ok(())
     }
 
+    /// The keys of all datasets that have any.
+    pub(super) async fn keys(&self) -> DfResult<Vec<(DatasetRef, Keys)>> {
+        let catalog = Arc::clone(&self.shared.catalog);
+        blocking(move || catalog.all_keys()).await.map_err(external)
+    }
+
     fn listed(&self) -> Option<&Listing> {
         self.listing.as_ref()?.get()
     }
@@ -143,6 +150,14 @@ impl QueryCatalog {
 }
 
 impl QueryCatalog {
+    /// Fails if there is no schema of this name.
+    pub fn check_schema(&self, name: &str) -> Result<()> {
+        if [INFORMATION_SCHEMA, SYSTEM_SCHEMA].contains(&name) {
+            return Ok(());
+        }
+        self.shared.catalog.check_schema(&SchemaName::parse(name)?)
+    }
+
     /// Whether names can mean tables that are the session's or the statement's own.
     pub fn has_own_tables(&self) -> bool {
         !self.shared.namespace.tables.is_empty()

@@ -7,7 +7,7 @@ use super::layout::{Form, dataset_of, schema_dir, view_of};
 use super::name::{DatasetRef, SchemaName};
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Entry, EntryKind, Target, check_no_table, list_entries, list_others};
+use crate::storage::{Entry, EntryKind, Label, check_no_table, io_error, list_entries, list_others};
 
 /// Files that an error names.
 const NAMED: usize = 3;
@@ -35,8 +35,13 @@ impl Catalog {
     }
 
     /// What an upload that replaces the dataset takes away of `forms`; fails where that would take files along that are
-    /// not its own.
-    pub(super) fn replaceable(&self, dataset: &DatasetRef, forms: &[Form]) -> Result<Vec<Form>> {
+    /// not its own, unless it is asked to keep them.
+    pub(super) fn replaceable(
+        &self,
+        dataset: &DatasetRef,
+        forms: &[Form],
+        keep_others: bool,
+    ) -> Result<Vec<Form>> {
         let own = self.own_forms(dataset, forms)?;
         if forms.contains(&Form::SuffixedDirectory) {
             let path = Form::SuffixedDirectory.path(dataset);
@@ -49,7 +54,28 @@ impl Catalog {
                 )));
             }
         }
+        if !keep_others {
+            self.check_only_own(dataset, &own)?;
+        }
         Ok(own)
+    }
+
+    /// Fails where a folder that goes holds files that are not the dataset's own.
+    pub(super) fn check_only_own(&self, dataset: &DatasetRef, forms: &[Form]) -> Result<()> {
+        for form in forms.iter().filter(|form| form.entry_kind() == EntryKind::Directory) {
+            let path = form.path(dataset);
+            let others = self.others(&path)?;
+            if !others.is_empty() {
+                return Err(Error::precondition(format!(
+                    "the folder {} has files that are not the dataset's own ({}); move them away, or ask to keep them \
+                     where they are: keepOtherFiles of the action drop_dataset, or the header \
+                     x-airstrip-keep-other-files: true of an upload",
+                    path.display(),
+                    some_of(&others)
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The files in the directory at `path` that are not its dataset's own.
@@ -58,20 +84,28 @@ impl Catalog {
         if self.root.area().is_link(path)? { Ok(Vec::new()) } else { list_others(self.root.area(), path) }
     }
 
-    /// Removes the dataset in one of its forms, in one step. `others`, which are not its own, stay where they are.
-    pub(super) fn remove_form(&self, dataset: &DatasetRef, form: Form, others: &[PathBuf]) -> Result<()> {
+    /// Moves the dataset in one of its forms to the trash, in one step. `others`, which are not its own, stay where they
+    /// are. Says whether it is in the trash, and not gone for good.
+    pub(super) fn remove_form(
+        &self,
+        dataset: &DatasetRef,
+        form: Form,
+        others: &[PathBuf],
+        label: &Label<'_>,
+    ) -> Result<bool> {
         let path = form.path(dataset);
         if others.is_empty() {
-            return self.root.remove(&path);
+            return self.root.trash(&path, label);
         }
         let staged = self.root.create_staged_dir()?;
+        let label = Label { keeps_others: true, ..label.clone() };
         let replaced = self
             .link_others(&path, others, &staged)
-            .and_then(|()| self.root.publish(&staged, &path, Target::Replace));
+            .and_then(|()| self.root.publish_over(&staged, &path, &label));
         if replaced.is_err() {
             self.root.discard_staged_dir(&staged);
         }
-        replaced
+        replaced.map(|trashed| trashed.unwrap_or(false))
     }
 
     /// Gives the files `others` below `base` second names in a directory that is to take its place.
@@ -86,8 +120,7 @@ impl Catalog {
             }
             let parent = to.parent().unwrap_or(staged);
             let dir = self.root.area().dir();
-            dir.create_dir_all(parent)
-                .map_err(|error| Error::internal(format!("making {}: {error}", parent.display())))?;
+            dir.create_dir_all(parent).map_err(|error| io_error("create", parent, error))?;
             self.root.link_staged(other, &to)?;
         }
         // The directory itself last.
@@ -119,7 +152,7 @@ impl Catalog {
 
     /// What a listing leaves out, but for checksums of files that it has.
     fn hidden_files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let fail = |error| Error::internal(format!("listing {}: {error}", folder.display()));
+        let fail = |error| io_error("list", folder, error);
         let entries = self.root.area().dir().read_dir(folder).map_err(fail)?;
         let names = entries
             .map(|entry| entry.map(|entry| PathBuf::from(entry.file_name())))

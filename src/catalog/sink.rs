@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::storage::{Area, Part, SINK_LOG};
+use crate::storage::{Area, Part, SINK_LOG, exhausted_in, io_error};
 
 /// More in one file of the log is no log.
 const MAX_ENTRY_BYTES: u64 = 1 << 30;
@@ -44,7 +44,7 @@ pub(super) fn committed(area: &Area, base: &Path, parts: Vec<Part>) -> Result<Ve
 fn named_files(area: &Area, log: &Path) -> Result<HashSet<PathBuf>> {
     let damaged = |why: &str| Error::data_loss(format!("{} is damaged: {why}", log.display()));
     let dir = area.within(log)?;
-    let entries = dir.dir().entries().map_err(|error| damaged(&error.to_string()))?;
+    let entries = dir.dir().entries().map_err(|error| io_error("list", log, error))?;
     let mut batches: Vec<(u64, bool)> = entries
         .filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
@@ -64,9 +64,12 @@ fn named_files(area: &Area, log: &Path) -> Result<HashSet<PathBuf>> {
     for (number, is_compacted) in read {
         let name = format!("{number}{}", if *is_compacted { COMPACTED } else { "" });
         let mut text = String::new();
-        let file = dir.dir().open(&name).map_err(|error| damaged(&format!("{name}: {error}")))?;
+        let file = dir.open_if_there(Path::new(&name))?.ok_or_else(|| damaged(&format!("{name} is gone")))?;
         let length = file.take(MAX_ENTRY_BYTES).read_to_string(&mut text);
-        length.map_err(|error| damaged(&format!("{name}: {error}")))?;
+        length.map_err(|error| {
+            let exhausted = exhausted_in(&format!("read {}", log.join(&name).display()), &error);
+            exhausted.unwrap_or_else(|| damaged(&format!("{name}: {error}")))
+        })?;
         for (path, is_deleted) in lines(&text).map_err(|why| damaged(&format!("{name}: {why}")))? {
             if is_deleted { &mut deleted } else { &mut added }.insert(path);
         }

@@ -20,7 +20,8 @@ use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, check_no_table, list_entries, list_parts, look_at_folder, parallel_map,
+    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_in, list_entries, list_parts,
+    look_at_folder, no_regular_file, parallel_map,
 };
 
 /// How often a directory is read again when its files change while it is being opened.
@@ -47,6 +48,8 @@ pub struct CatalogOptions {
     pub maintenance: MaintenanceOptions,
     /// What an upload may do to what it replaces.
     pub replace: ReplaceOptions,
+    /// How much of what is dropped or replaced is kept, and for how long.
+    pub trash: TrashOptions,
 }
 
 /// All datasets of a root.
@@ -133,10 +136,15 @@ impl Catalog {
         let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes)?);
         let locks = std::array::from_fn(|_| Mutex::new(()));
-        let root = Arc::new(root);
+        let root = Arc::new(root.with_trash(options.trash)?);
         let staging = Staging::new(Arc::clone(&root), options.staging);
         let delta = DeltaTables::new(Arc::clone(&root));
         Ok(Self { root, footers, columns, options, staging, allowed, delta, locks })
+    }
+
+    /// Gives back the memory of what can be read again.
+    pub fn release_memory(&self) {
+        self.columns.clear();
     }
 
     /// The root that is served.
@@ -204,7 +212,7 @@ impl Catalog {
             let before = located.directory()?;
             let (paths, partitions) = self.files(&located)?;
             let opened = parallel_map(&paths, |path| {
-                let file = located.area.hold(path)?;
+                let file = located.area.hold_to_read(path)?;
                 let footer = self.footers.of(&file)?;
                 Ok::<_, Error>((file, footer))
             });
@@ -296,6 +304,9 @@ impl Catalog {
         let is_there = |form: &Form| {
             let path = form.path(dataset);
             let Some(found) = self.root.area().look(&path)? else { return Ok(false) };
+            if !found.is_file() && !found.is_dir() {
+                return Err(no_regular_file(&path));
+            }
             Ok::<_, Error>(match form.entry_kind() {
                 EntryKind::File => found.is_file(),
                 EntryKind::Directory => found.is_dir() && self.folder(&path)? != Folder::Other,
@@ -371,10 +382,12 @@ impl Catalog {
         let mut text = String::new();
         let damaged = || Error::data_loss(format!("cannot read the registration {}", path.display()));
         let file = self.root.area().open_if_there(path)?.ok_or_else(damaged)?;
-        file.take(MAX_REGISTRATION_BYTES)
-            .read_to_string(&mut text)
-            .map_err(|error| damaged().with_source(error))?;
-        let registration = Registration::parse(&text)?;
+        file.take(MAX_REGISTRATION_BYTES).read_to_string(&mut text).map_err(|error| {
+            let exhausted = exhausted_in(&format!("read {}", path.display()), &error);
+            exhausted.unwrap_or_else(damaged).with_source(error)
+        })?;
+        let registration = Registration::parse(&text)
+            .map_err(|error| Error::new(error.kind(), format!("{}: {}", path.display(), error.message())))?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;
         if area.is_dir(&inner.join(DELTA_LOG))? {
             return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));

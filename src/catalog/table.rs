@@ -43,7 +43,8 @@ use super::selectivity::is_selective;
 use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 use crate::storage::{
-    ColumnCache, FooterCache, HeldFile, blocking, decodable_as, remaining, storable, with_order_of,
+    ColumnCache, FooterCache, HeldFile, blocking, check_read, decodable_as, remaining, storable,
+    with_order_of,
 };
 
 /// A snapshot as a table.
@@ -323,13 +324,16 @@ impl ParquetFileReaderFactory for HeldFiles {
         let held = file.extension::<HeldFile>().cloned();
         let held = held.ok_or_else(|| external(Error::internal("a scanned file is not held open")))?;
         let metrics = ParquetFileMetrics::new(partition, file.object_meta.location.as_ref(), metrics);
-        Ok(Box::new(HeldReader { file: held, footers: Arc::clone(&self.footers), metrics }))
+        let footers = Arc::clone(&self.footers);
+        Ok(Box::new(HeldReader { file: held, footers, metadata: None, metrics }))
     }
 }
 
 struct HeldReader {
     file: HeldFile,
     footers: Arc<FooterCache>,
+    /// Once it was asked for.
+    metadata: Option<Arc<ParquetMetaData>>,
     metrics: ParquetFileMetrics,
 }
 
@@ -354,16 +358,15 @@ impl AsyncFileReader for HeldReader {
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         self.count(&ranges);
-        let file = self.file.clone();
+        let (file, metadata) = (self.file.clone(), self.metadata.clone());
         let read = move || {
             let read = |range: &Range<u64>| {
                 let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-                file.read(range.start, length).map_err(|error| {
-                    Error::find_in(&error).map_or_else(
-                        || Error::data_loss(format!("cannot read {}: {error}", file.path().display())),
-                        Error::duplicate,
-                    )
-                })
+                let bytes = file.read(range.start, length).map_err(|error| file.read_error(error))?;
+                if let Some(metadata) = &metadata {
+                    check_read(&file, metadata, range.start, &bytes)?;
+                }
+                Ok(bytes)
             };
             let bytes = ranges.iter().map(read).collect::<Result<_>>()?;
             file.check_unchanged()?;
@@ -379,7 +382,12 @@ impl AsyncFileReader for HeldReader {
         let skip = options.is_some_and(|options| options.column_index_policy() == PageIndexPolicy::Skip);
         let (file, footers) = (self.file.clone(), Arc::clone(&self.footers));
         let load = move || if skip { footers.of(&file) } else { footers.with_page_index(&file) };
-        async move { blocking(move || load()?.for_queries()).await.map_err(parquet_error) }.boxed()
+        async move {
+            let metadata = blocking(move || load()?.for_queries()).await.map_err(parquet_error)?;
+            self.metadata = Some(Arc::clone(&metadata));
+            Ok(metadata)
+        }
+        .boxed()
     }
 }
 

@@ -5,9 +5,10 @@ use std::io::Read;
 use super::layout::{schema_dir, view_of, view_path};
 use super::name::{DatasetName, DatasetRef, SchemaName};
 use super::store::Catalog;
+use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{Target, list_entries};
+use crate::storage::{Target, Why, exhausted_in, list_entries};
 
 /// A view is a text; more is none.
 const MAX_VIEW_BYTES: u64 = 16 << 20;
@@ -44,7 +45,10 @@ impl Catalog {
             return Ok(None);
         }
         let mut text = String::new();
-        file.take(MAX_VIEW_BYTES).read_to_string(&mut text).map_err(|error| damaged().with_source(error))?;
+        file.take(MAX_VIEW_BYTES).read_to_string(&mut text).map_err(|error| {
+            let exhausted = exhausted_in(&format!("read {}", path.display()), &error);
+            exhausted.unwrap_or_else(damaged).with_source(error)
+        })?;
         let message: proto::View =
             serde_json::from_str(&text).map_err(|error| damaged().with_source(error))?;
         Ok(Some(View { sql: message.sql, schema: SchemaName::parse(&message.schema)? }))
@@ -75,17 +79,51 @@ impl Catalog {
         let text = serde_json::to_vec_pretty(&message)
             .map_err(|error| Error::internal(format!("writing a view: {error}")))?;
         let _lock = self.lock(name);
+        if replace && self.view(name)?.as_ref() == Some(view) {
+            return Ok(());
+        }
         if self.exists(name)? {
             let text = format!("{name} is a dataset, which a view cannot replace; drop it first");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
-        let target = if replace { Target::Replace } else { Target::MustBeNew };
-        self.root.write_small(&view_path(name), &text, target).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Error::new(
-                ErrorKind::AlreadyExists,
-                format!("view {name} exists; drop it first, or use CREATE OR REPLACE VIEW"),
-            ),
-            _ => error,
+        if replace {
+            return self
+                .root
+                .write_small_over(&view_path(name), &text, &label(name, Why::Replaced))
+                .map(drop);
+        }
+        self.root.write_small(&view_path(name), &text, Target::MustBeNew).map_err(|error| {
+            match error.kind() {
+                ErrorKind::AlreadyExists => Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("view {name} exists; drop it first, or use CREATE OR REPLACE VIEW"),
+                ),
+                _ => error,
+            }
+        })
+    }
+
+    /// Gives a view another name, in one step.
+    pub fn rename_view(&self, view: &DatasetRef, to: &DatasetRef) -> Result<()> {
+        self.root.check_writable()?;
+        self.check_schema(&view.schema)?;
+        self.check_schema(&to.schema)?;
+        let _locks = self.lock_both(view, to);
+        if self.view(view)?.is_none() {
+            return Err(if self.exists(view)? {
+                Error::invalid(format!("{view} is a table; use ALTER TABLE … RENAME TO"))
+            } else {
+                Error::not_found(format!("there is no view {view}"))
+            });
+        }
+        let taken = |what: &str| {
+            Err(Error::new(ErrorKind::AlreadyExists, format!("{what} {to} exists; drop it first")))
+        };
+        if self.exists(to)? {
+            return taken("dataset");
+        }
+        self.root.publish(&view_path(view), &view_path(to), Target::MustBeNew).or_else(|error| {
+            if error.kind() == ErrorKind::AlreadyExists { taken("view") } else { Err(error) }
         })
     }
 
@@ -97,7 +135,7 @@ impl Catalog {
         if self.view(view)?.is_none() {
             return Err(Error::not_found(format!("there is no view {view}")));
         }
-        self.root.remove(&view_path(view))
+        self.root.trash(&view_path(view), &label(view, Why::Dropped)).map(drop)
     }
 
     /// Fails if there is a view of this name: a dataset would hide it.

@@ -15,10 +15,11 @@ use super::raw::RawScan;
 use super::replacing::Guards;
 use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
+use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::{
-    BatchSink, EntryKind, StagedFile, Target, Transaction, cast_batch, check_storable, ipc_schema,
+    BatchSink, EntryKind, Label, StagedFile, Target, Transaction, Why, cast_batch, check_storable, ipc_schema,
 };
 
 /// What an upload may do.
@@ -52,6 +53,18 @@ pub struct PutOptions {
     pub as_delta: bool,
     /// What is looked at before a dataset is replaced.
     pub guards: Guards,
+    /// Whether files that are not its own stay in the folder of a dataset that is replaced; where they would, a replace
+    /// without it is refused.
+    pub keep_other_files: bool,
+}
+
+/// What a drop demands.
+#[derive(Debug, Clone, Default)]
+pub struct DropOptions {
+    /// Drop only this version.
+    pub if_version: Option<String>,
+    /// Whether files that are not its own stay in its folder; where they would, a drop without it is refused.
+    pub keep_other_files: bool,
 }
 
 /// What became durable.
@@ -63,6 +76,8 @@ pub struct Receipt {
     pub bytes: u64,
     /// The version that they are.
     pub version: Version,
+    /// Whether what was replaced is in the trash; `None`: nothing was displaced.
+    pub trashed: Option<bool>,
 }
 
 /// What a drop did.
@@ -72,6 +87,8 @@ pub struct Dropped {
     pub version: Option<Version>,
     /// Files in its folders that were not its own, and are still there.
     pub kept: Vec<PathBuf>,
+    /// Whether it is in the trash, and not gone for good.
+    pub trashed: bool,
 }
 
 /// An upload on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
@@ -159,7 +176,7 @@ impl FileUpload {
         options: PutOptions,
     ) -> Result<Self> {
         let forms = catalog.check_put(&dataset, &options)?;
-        catalog.replaceable(&dataset, &forms)?;
+        catalog.replaceable(&dataset, &forms, options.keep_other_files)?;
         catalog.check_columns(&dataset, &schema, &options)?;
         let staged = catalog.staging.create(Arc::clone(&schema))?;
         Ok(Self { catalog, dataset, options, schema, staged })
@@ -174,7 +191,7 @@ impl FileUpload {
         let _lock = catalog.lock(&self.dataset);
         let forms = catalog.check_put(&self.dataset, &self.options)?;
         catalog.check_replaced(&self.dataset, &self.schema, rows, &self.options)?;
-        let hidden = catalog.replaceable(&self.dataset, &forms)?;
+        let hidden = catalog.replaceable(&self.dataset, &forms, self.options.keep_other_files)?;
         for form in &hidden {
             if catalog.is_delta(&form.path(&self.dataset))? {
                 return Err(Error::precondition(format!(
@@ -184,21 +201,28 @@ impl FileUpload {
             }
         }
         let path = Form::File.path(&self.dataset);
-        let target = match self.options.mode {
-            PutMode::Create => Target::MustBeNew,
-            PutMode::Replace | PutMode::Append => Target::Replace,
+        let version = if forms.is_empty() { None } else { catalog.version(&self.dataset).ok() };
+        let version = version.map(|version| version.to_string());
+        let displaced = Label { version, ..label(&self.dataset, Why::Replaced) };
+        let stat = self.staged.stat()?;
+        let mut trashed = match self.options.mode {
+            PutMode::Create => self.staged.publish(&path, Target::MustBeNew).map(|()| None)?,
+            PutMode::Replace | PutMode::Append => self.staged.publish_over(&path, &displaced)?,
         };
-        self.staged.publish(&path, target)?;
         // The file hides the other forms from here on; what is left of them is only litter.
         for form in hidden.into_iter().filter(|form| matches!(form, Form::Directory | Form::Registration)) {
             let others = match form {
                 Form::Directory => catalog.others(&form.path(&self.dataset))?,
                 _ => Vec::new(),
             };
-            catalog.remove_form(&self.dataset, form, &others)?;
+            let removed = catalog.remove_form(&self.dataset, form, &others, &displaced)?;
+            trashed = Some(removed && trashed.unwrap_or(true));
         }
-        let held = StagedFile::remember(&catalog.root, &path, &catalog.footers)?;
-        Ok(Receipt { rows, bytes: held.stat().size(), version: Version::of_file(held.stat()) })
+        // It is durable: what is remembered of it only spares a look.
+        if let Err(error) = StagedFile::remember(&catalog.root, &path, &catalog.footers) {
+            tracing::warn!(%error, "the footer of an upload is not remembered");
+        }
+        Ok(Receipt { rows, bytes: stat.size(), version: Version::of_file(&stat), trashed })
     }
 }
 
@@ -334,8 +358,9 @@ impl Catalog {
         Err(Error::precondition(format!("dataset {dataset} has version {current} by now, not {wanted}")))
     }
 
-    /// Removes `dataset`, and nothing that lies in its folder and is not its own. Readers that have it open read on.
-    pub fn drop_dataset(&self, dataset: &DatasetRef, if_version: Option<&str>) -> Result<Dropped> {
+    /// Moves `dataset` to the trash, and nothing that lies in its folder and is not its own. Readers that have it open
+    /// read on.
+    pub fn drop_dataset(&self, dataset: &DatasetRef, options: &DropOptions) -> Result<Dropped> {
         self.root.check_writable()?;
         self.check_schema(&dataset.schema)?;
         let _lock = self.lock(dataset);
@@ -343,8 +368,11 @@ impl Catalog {
         if forms.is_empty() {
             return Err(self.no_such_dataset(dataset));
         }
-        if let Some(wanted) = if_version {
+        if let Some(wanted) = &options.if_version {
             self.check_version(dataset, wanted)?;
+        }
+        if !options.keep_other_files {
+            self.check_only_own(dataset, &forms)?;
         }
         let version = self.version(dataset).ok();
         let others = |form: &Form| match form.entry_kind() {
@@ -353,10 +381,13 @@ impl Catalog {
         };
         let others = forms.iter().map(others).collect::<Result<Vec<_>>>()?;
         // Hidden forms first: the visible one goes last, in one step, and nothing shows up under it.
-        for (form, others) in forms.iter().zip(&others).rev() {
-            self.remove_form(dataset, *form, others)?;
+        let mut trashed = true;
+        for (place, (form, others)) in forms.iter().zip(&others).enumerate().rev() {
+            let version = version.as_ref().filter(|_| place == 0).map(ToString::to_string);
+            let label = Label { version, ..label(dataset, Why::Dropped) };
+            trashed &= self.remove_form(dataset, *form, others, &label)?;
         }
-        Ok(Dropped { version, kept: others.into_iter().flatten().collect() })
+        Ok(Dropped { version, kept: others.into_iter().flatten().collect(), trashed })
     }
 
     /// Gives `dataset` the name `to`, in one step.
@@ -411,8 +442,12 @@ impl Catalog {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;
-        let target = if may_replace { Target::Replace } else { Target::MustBeNew };
-        self.root.write_small(&Form::Registration.path(dataset), &text, target)?;
+        let path = Form::Registration.path(dataset);
+        if may_replace {
+            self.root.write_small_over(&path, &text, &label(dataset, Why::Replaced))?;
+        } else {
+            self.root.write_small(&path, &text, Target::MustBeNew)?;
+        }
         Ok(described)
     }
 }
@@ -443,7 +478,9 @@ impl Catalog {
         }
         if cascade {
             self.check_only_datasets(schema)?;
-            return self.root.remove(&schema_dir(schema));
+            let label =
+                Label { schema: name, name: "", why: Why::Dropped, version: None, keeps_others: false };
+            return self.root.trash(&schema_dir(schema), &label).map(drop);
         }
         self.root.remove_empty_dir(&schema_dir(schema)).map_err(|error| match error.kind() {
             ErrorKind::FailedPrecondition => Error::precondition(format!(

@@ -1,10 +1,12 @@
 //! `airstrip demo`: the TPC-H tables as datasets.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
     RegionGenerator, SupplierGenerator,
@@ -14,10 +16,11 @@ use tpchgen_arrow::{
     RegionArrow, SupplierArrow,
 };
 
-use crate::catalog::{Catalog, DatasetRef, PutOptions, Upload};
+use super::root;
+use crate::catalog::{Catalog, DatasetRef, PutOptions, Receipt, Upload};
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::storage::{BatchSink, Root, cast_batch, without_views};
+use crate::storage::{BatchSink, Root, Target, cast_batch, without_views};
 
 const BATCH_ROWS: usize = 65_536;
 
@@ -31,15 +34,67 @@ pub(super) fn scale(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// Writes the eight tables to `root`, each atomically, as an upload would.
+/// Writes the eight tables to `root`, each atomically, as an upload would. They take the place of those that an earlier
+/// demo wrote and nobody changed since, and of no others.
 pub(super) fn demo(scale: f64, root: &Path) -> Result<()> {
+    root::check(root)?;
     let options = Settings::default().resolve(1 << 30, 1)?.catalog;
     let catalog = Arc::new(Catalog::new(Root::open(root, false)?, options)?);
-    for (name, batches) in tables(scale) {
-        let rows = store(&catalog, name, batches)?;
-        println!("{name}: {rows} rows");
+    let mut written = Written::read(catalog.root())?;
+    let tables = tables(scale);
+    let foreign = tables.iter().map(|(name, _)| *name).filter_map(|name| {
+        let is_free = is_free(&catalog, name, &written);
+        is_free.map(|is_free| (!is_free).then_some(name)).transpose()
+    });
+    let foreign = foreign.collect::<Result<Vec<_>>>()?;
+    if !foreign.is_empty() {
+        return Err(Error::precondition(format!(
+            "{} has {} that no demo wrote, or that were changed since; nothing was written: give another directory, or \
+             rename or drop them first",
+            root.display(),
+            foreign.join(", ")
+        )));
+    }
+    for (name, batches) in tables {
+        let receipt = store(&catalog, name, batches)?;
+        println!("{name}: {} rows", receipt.rows);
+        written.0.insert(name.to_owned(), receipt.version.to_string());
+        written.store(catalog.root())?;
     }
     Ok(())
+}
+
+/// Whether there is no dataset or view of this name, or the very one that an earlier demo wrote.
+fn is_free(catalog: &Catalog, name: &str, written: &Written) -> Result<bool> {
+    let dataset = DatasetRef::parse("", name)?;
+    if !catalog.exists(&dataset)? {
+        return Ok(catalog.view(&dataset)?.is_none());
+    }
+    let now = catalog.describe(&dataset).ok().map(|found| found.version().to_string());
+    Ok(now.is_some() && now.as_ref() == written.0.get(name))
+}
+
+/// The versions of the datasets that a demo wrote, by name.
+#[derive(Default, Serialize, Deserialize)]
+struct Written(BTreeMap<String, String>);
+
+impl Written {
+    /// Where they are noted.
+    const PATH: &str = ".airstrip/demo.json";
+
+    fn read(root: &Root) -> Result<Self> {
+        let Some(file) = root.area().open_if_there(Path::new(Self::PATH))? else {
+            return Ok(Self::default());
+        };
+        // What cannot be read says of no dataset that it may go.
+        Ok(serde_json::from_reader(std::io::BufReader::new(file)).unwrap_or_default())
+    }
+
+    fn store(&self, root: &Root) -> Result<()> {
+        let text = serde_json::to_vec(self)
+            .map_err(|error| Error::internal(format!("writing {}: {error}", Self::PATH)))?;
+        root.write_small(Path::new(Self::PATH), &text, Target::Replace)
+    }
 }
 
 type Batches = Box<dyn RecordBatchIterator>;
@@ -61,14 +116,14 @@ fn tables(scale: f64) -> [(&'static str, Batches); 8] {
 }
 
 /// Stores a table with plain strings: the generator makes views, which not every client reads.
-fn store(catalog: &Arc<Catalog>, name: &str, batches: Batches) -> Result<u64> {
+fn store(catalog: &Arc<Catalog>, name: &str, batches: Batches) -> Result<Receipt> {
     let schema: SchemaRef = Arc::new(without_views(batches.schema()));
     let dataset = DatasetRef::parse("", name)?;
     let mut upload = Upload::begin(Arc::clone(catalog), dataset, Arc::clone(&schema), PutOptions::default())?;
     for batch in batches {
         upload.write(&plain(&batch, &schema)?)?;
     }
-    upload.commit().map(|receipt| receipt.rows)
+    upload.commit()
 }
 
 fn plain(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {

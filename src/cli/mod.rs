@@ -4,6 +4,7 @@
 //! arguments or settings are wrong, 130 a second signal forced the server to stop.
 
 mod demo;
+mod root;
 mod serve;
 mod telemetry;
 mod variables;
@@ -40,7 +41,7 @@ enum Command {
         config: Option<PathBuf>,
     },
 
-    /// Write the TPC-H tables as datasets, to have something to query
+    /// Write the TPC-H tables as datasets, to have something to query; others of their names are left alone
     Demo {
         /// The scale factor: 1 is about 350 MB of Parquet, lineitem has 6 million rows
         #[arg(long, default_value_t = 0.1, value_parser = demo::scale)]
@@ -52,9 +53,9 @@ enum Command {
     },
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+/// Runs the command line of this process. `give_back` returns memory to the system that the allocator keeps.
+pub fn main(give_back: fn()) -> ExitCode {
+    match run(Cli::parse().command, give_back) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("airstrip: {error}");
@@ -64,9 +65,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command, give_back: fn()) -> Result<ExitCode> {
     match command {
-        Command::Serve { settings, config } => serve::serve(*settings, config.as_deref()),
+        Command::Serve { settings, config } => serve::serve(*settings, config.as_deref(), give_back),
         Command::Demo { scale, root } => demo::demo(scale, &root).map(|()| ExitCode::SUCCESS),
     }
 }

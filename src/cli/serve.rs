@@ -6,20 +6,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::disable_transparent_huge_pages;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 
-use super::{telemetry, variables};
+use super::{root, telemetry, variables};
 use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
-use crate::engine::Engine;
+use crate::engine::{Engine, usable_memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard;
 use crate::server::Server;
-use crate::storage::{Root, blocking, cores};
+use crate::storage::{Root, blocking, cores, descriptor_limit, reserved_descriptors};
 
 /// What is logged: of the Delta library only what is wrong, since it tells of every look at a log.
 const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
@@ -28,7 +29,7 @@ const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
 const FORCED: u8 = 130;
 
 /// Serves until a signal comes.
-pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode> {
+pub(super) fn serve(settings: Settings, file: Option<&Path>, give_back: fn()) -> Result<ExitCode> {
     let settings = match file {
         Some(path) => settings.or(read_settings(path)?),
         None => settings,
@@ -36,8 +37,13 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
     variables::check()?;
     safeguard::check()?;
-    let config = settings.resolve(usable_memory(), cores().get())?;
+    let mut config = settings.resolve(usable_memory(), cores().get())?;
+    root::check(&config.root)?;
+    if !config.read_only {
+        root::check_there(&config.root, config.create)?;
+    }
     raise_file_limit();
+    leave_descriptors(&mut config);
     if !config.huge_pages {
         keep_pages_small();
     }
@@ -45,23 +51,30 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>) -> Result<ExitCode>
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
-    let done = runtime.block_on(run(config));
+    let done = runtime.block_on(run(config, give_back));
     // What is still at work has had its time to drain; a publish on its way is atomic either way.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn run(config: Config) -> Result<ExitCode> {
+async fn run(config: Config, give_back: fn()) -> Result<ExitCode> {
     let signals = Signals::new()?;
     let root = Root::open(&config.root, config.read_only)?;
     let spill_dir = root.spill_dir();
+    let sweeping = sweep_period(config.catalog.trash.retention);
     let catalog = Arc::new(Catalog::new(root, config.catalog)?);
+    if !config.read_only {
+        tokio::spawn(sweep(Arc::clone(&catalog), sweeping));
+    }
     let engine = crate::engine::EngineOptions { spill_dir, ..config.engine };
     let engine = Arc::new(Engine::new(Arc::clone(&catalog), &engine)?);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, format!("cannot listen on {}: {error}", config.listen))
     })?;
-    let server = Server::new(engine, config.server)?;
+    let server = Server::new(Arc::clone(&engine), config.server)?;
+    // After the caches, whose memory it is to give back too.
+    engine.add_relief(Box::new(give_back));
+    drop(engine);
     announce(&listener, &catalog).await?;
 
     let (stop, stopped) = oneshot::channel();
@@ -74,6 +87,25 @@ async fn run(config: Config) -> Result<ExitCode> {
             tracing::warn!("forced to stop");
             // Not by return: the runtime would wait for work that nobody waits for any more.
             std::process::exit(FORCED.into());
+        }
+    }
+}
+
+/// How often the trash is looked through: no entry stays much longer than it may.
+fn sweep_period(retention: Duration) -> Duration {
+    let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(600));
+    if retention.is_zero() { longest } else { (retention / 10).clamp(shortest, longest) }
+}
+
+/// Keeps the trash within its limits, from the start on.
+async fn sweep(catalog: Arc<Catalog>, period: Duration) {
+    let mut turns = tokio::time::interval(period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let catalog = Arc::clone(&catalog);
+        if let Err(error) = blocking(move || catalog.sweep_trash()).await {
+            tracing::warn!(%error, "the trash could not be swept");
         }
     }
 }
@@ -107,12 +139,18 @@ async fn announce(listener: &TcpListener, catalog: &Arc<Catalog>) -> Result<()> 
 struct Signals {
     term: Signal,
     interrupt: Signal,
+    /// Not to be ended by it: a file that grows too large (ulimit -f) is an error of who writes it.
+    _too_large: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Error::internal(format!("signals: {error}")));
-        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     async fn next(&mut self) {
@@ -136,20 +174,6 @@ fn read_settings(path: &Path) -> Result<Settings> {
     Settings::parse(&text)
 }
 
-/// The memory that this process may use: the machine's, or its control group's if that is less.
-fn usable_memory() -> u64 {
-    let mut system = match sysinfo::System::new() {
-        Ok(system) => system,
-        Err(error) => {
-            tracing::warn!(%error, "cannot tell how much memory there is; assuming 4 GiB (memory-limit sets it)");
-            return 4 << 30;
-        }
-    };
-    system.refresh_memory();
-    let machine = system.total_memory();
-    system.cgroup_limits().map_or(machine, |limits| limits.total_memory.min(machine))
-}
-
 /// Large pages hold on to memory of which only a part is in use: a fifth of what queries and transfers take.
 fn keep_pages_small() {
     if let Err(error) = disable_transparent_huge_pages(true) {
@@ -157,11 +181,30 @@ fn keep_pages_small() {
     }
 }
 
+/// Fewer descriptors than these do not serve many clients and datasets of many files.
+const FEW_DESCRIPTORS: u64 = 1024;
+
 /// Datasets of many files need many descriptors: take as many as the system allows.
 fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit on open files stays as it is");
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    let limit = descriptor_limit().unwrap_or(u64::MAX);
+    if limit < FEW_DESCRIPTORS {
+        tracing::warn!(limit, "few files and connections may be open at once; raise the limit (ulimit -Hn)");
+    } else {
+        tracing::info!(limit, before = before.current, "files and connections that may be open at once");
+    }
+}
+
+/// Connections may take half of the descriptors, and none of those that are reserved.
+fn leave_descriptors(config: &mut Config) {
+    let Some(limit) = descriptor_limit() else { return };
+    let most = usize::try_from((limit - reserved_descriptors(limit)) / 2).unwrap_or(usize::MAX).max(1);
+    if most < config.server.max_connections {
+        tracing::warn!(most, "fewer connections at once than max-connections: there are too few descriptors");
+        config.server.max_connections = most;
     }
 }

@@ -11,7 +11,11 @@ use crate::error::{Error, Result, is_contained};
 pub(super) fn init(format: LogFormat, filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::invalid(format!("the log filter {filter:?} is wrong: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written, to a full disk say, ends no request: the library would print that, and panic in turn.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

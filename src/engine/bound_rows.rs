@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn only_one_row_of_plain_values_is_streamed_into() {
-        let limits = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500 };
+        let limits = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500, expressions: 10_000 };
         let inserts = |sql: &str| inserts_values(&parse(sql, &limits).unwrap());
         assert!(inserts("insert into t values (?, ?)"));
         assert!(inserts("insert into t (a, b) values ($1 + 1, cast($2 as date))"));

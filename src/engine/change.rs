@@ -12,29 +12,31 @@ use datafusion::logical_expr::{
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
-    HiveDistributionStyle, Ident, ObjectName, RenameTableNameKind, Statement as SqlStatement,
+    HiveDistributionStyle, Ident, ObjectName, RenameTable, RenameTableNameKind, Statement as SqlStatement,
 };
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Permit;
 use super::bound_rows::{BoundRows, over_rows};
+use super::control::Control;
 use super::environment::{Environment, TemporaryTables};
 use super::gather::Gathering;
+use super::keys::{Declared, KeyChange};
 use super::modify::{self, ChangeSink, Changing};
 use super::output::TypeProfile;
 use super::parameters::{Bound, Wanted};
 use super::query::{Planner, Query, QueryStream, deadline_exceeded};
-use super::running::{Activity, State, cancelled};
+use super::running::{Activity, State};
 use super::session::Engine;
 use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
+use super::undrop::Undropped;
 use crate::catalog::{
-    CATALOG, Catalog, DatasetRef, PutMode, PutOptions, RowChange, SchemaName, Snapshot, TemporaryUpload,
-    Upload, View,
+    CATALOG, Catalog, DatasetRef, DropOptions, DroppedKind, PutMode, PutOptions, RowChange, SchemaName,
+    Snapshot, TemporaryUpload, Undrop, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
@@ -158,7 +160,7 @@ impl Engine {
         activity.enter(State::Planning);
         let mut environment = environment.clone();
         environment.scope.types = TypeProfile::Native;
-        let planner = self.planner(&environment, activity.token().clone())?;
+        let planner = self.planner(&environment, activity.control().clone())?;
         let (text, limits) = (sql.to_owned(), self.sql);
         let plan = async move {
             let statement = parse(&text, &limits)?;
@@ -191,8 +193,7 @@ impl Engine {
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
-        let catalog = Arc::clone(self.catalog());
-        let names = Names { catalog: Arc::clone(&catalog), environment: environment.clone() };
+        let names = Names { catalog: Arc::clone(self.catalog()), environment: environment.clone() };
         if let Statement::Statement(inner) = &statement
             && changes_rows(inner)
         {
@@ -205,12 +206,39 @@ impl Engine {
             return self.modify(activity, change, environment, deadline).await;
         }
         check_no_parameters(&statement, bound.as_ref())?;
-        if let Some(table) = optional_table(&statement)? {
-            let names = names.clone();
-            if !blocking(move || names.is_there(&table)).await? {
-                return Ok(0);
-            }
+        let Some(table) = optional_table(&statement)? else {
+            return self.change_named(activity, (statement, names), environment, permit, deadline).await;
+        };
+        let is_there = || {
+            let (names, table) = (names.clone(), table.clone());
+            blocking(move || names.is_there(&table))
+        };
+        if !is_there().await? {
+            return Ok(0);
         }
+        let named = (statement, names.clone());
+        let changed = self.change_named(activity, named, environment, permit, deadline).await;
+        match changed {
+            // Somebody dropped it meanwhile.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition)
+                    && !is_there().await? =>
+            {
+                Ok(0)
+            }
+            changed => changed,
+        }
+    }
+
+    /// Makes, changes or removes what a statement names, once its table is known to be there if it has to be.
+    async fn change_named(
+        &self,
+        activity: &Arc<Activity>,
+        (statement, names): (Statement, Names),
+        environment: &Environment,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<u64> {
         let (statement, aside) = match take_own(statement, &names)? {
             Own::AddColumns { table, columns, known } => {
                 let columns = self.columns(columns, environment, deadline).await?;
@@ -222,13 +250,19 @@ impl Engine {
             Own::SetNullable { table, column, nullable } => {
                 return blocking(move || set_nullable(&names, &table, &column, nullable)).await;
             }
+            Own::Keys { table, change } => return blocking(move || change.make(&names, &table)).await,
+            Own::RenameView { from, to } => {
+                return blocking(move || names.catalog.rename_view(&names.resolve(&from)?, &to).map(|()| 0))
+                    .await;
+            }
             Own::Truncate { table } => return blocking(move || truncate(&names, &table)).await,
+            Own::Undrop(dropped) => return blocking(move || undrop(&names, dropped)).await,
             Own::Planned { statement, aside } => (statement, aside),
         };
         let mut environment = environment.clone();
         // What is stored has the types that the query gives it.
         environment.scope.types = TypeProfile::Native;
-        let planner = self.planner(&environment, activity.token().clone())?;
+        let planner = self.planner(&environment, activity.control().clone())?;
         let plan = async move {
             match planner.logical(statement).await? {
                 LogicalPlan::Ddl(ddl) => Ok((Box::new(ddl), planner)),
@@ -257,17 +291,18 @@ impl Engine {
         deadline: Instant,
     ) -> Result<u64> {
         let TablePlan { table, aside, planner, permit } = plan;
-        let TableAside { temporary, columns_only, partition_by, not_null } = aside;
+        let TableAside { temporary, columns_only, partition_by, not_null, keys } = aside;
         if !table.constraints.is_empty() || !table.column_defaults.is_empty() {
             return Err(Error::unimplemented(
-                "keys and default values of columns are not supported; NOT NULL is",
+                "UNIQUE and default values of columns are not supported; NOT NULL is, and keys that are NOT ENFORCED",
             ));
         }
         let name = names.resolve(&table.name)?;
-        let known = names.clone();
-        let wanted = name.clone();
-        let exists = blocking(move || known.exists(&wanted, temporary)).await?;
-        if exists && table.if_not_exists {
+        let exists = || {
+            let (names, name) = (names.clone(), name.clone());
+            blocking(move || names.exists(&name, temporary))
+        };
+        if table.if_not_exists && exists().await? {
             return Ok(0);
         }
         let input = Arc::unwrap_or_clone(table.input);
@@ -276,11 +311,24 @@ impl Engine {
         if !columns_only {
             query = query.nullable_but(&not_null);
         }
-        let schema = Arc::clone(query.schema());
+        let mut schema = Arc::clone(query.schema());
+        if !keys.is_empty() {
+            let (names, name) = (names.clone(), name.clone());
+            schema = blocking(move || keys.noted_in(&schema, &name, &names)).await?;
+        }
         let mode = if table.or_replace { PutMode::Replace } else { PutMode::Create };
         let options = PutOptions { mode, partition_by, as_delta: columns_only, ..PutOptions::default() };
-        let sink = blocking(move || names.sink(&name, schema, options, temporary)).await?;
-        self.run_into(activity, query, sink, permit, deadline).await
+        let made = async {
+            let (names, name) = (names.clone(), name.clone());
+            let sink = blocking(move || names.sink(&name, schema, options, temporary)).await?;
+            self.run_into(activity, query, sink, permit, deadline).await
+        };
+        match made.await {
+            // Somebody else made it meanwhile, and may have dropped it again.
+            Err(error) if table.if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(0),
+            Err(error) if table.if_not_exists && is_refusal(&error) && exists().await? => Ok(0),
+            made => made,
+        }
     }
 
     /// Adds rows to a table, or changes those that are there.
@@ -328,7 +376,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<u64> {
         let Modification { statement, bound, table, names, permit } = change;
-        let planner = self.planner(environment, activity.token().clone())?;
+        let planner = self.planner(environment, activity.control().clone())?;
         let plan = async move {
             let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
             let runs = bound.as_ref().map_or(1, Bound::rows);
@@ -351,7 +399,7 @@ impl Engine {
     ) -> Result<u64> {
         let Change { statement, values, table, names, permit } = change;
         // Before the dataset is touched: a statement that is wrong changes nothing about it.
-        let (planner, checked) = (self.planner(environment, activity.token().clone())?, statement.clone());
+        let (planner, checked) = (self.planner(environment, activity.control().clone())?, statement.clone());
         let check = async move { planner.logical(checked).await.map(|_| ()) };
         activity.unless_stopped(self.planning(deadline, check.boxed())).await?;
         let (dataset, name) = (names.find(table)?, names.resolve(table)?);
@@ -366,7 +414,7 @@ impl Engine {
             let catalog = Arc::clone(&catalog);
             blocking(move || RowChange::begin(catalog, dataset, log, Operation::Update(None))).await?
         };
-        let planner = self.planner(environment, activity.token().clone())?;
+        let planner = self.planner(environment, activity.control().clone())?;
         let snapshot = Arc::clone(rows.snapshot());
         let plan = async move {
             planner.datasets().fix(name, Arc::clone(&snapshot));
@@ -393,7 +441,7 @@ impl Engine {
     ) -> Result<Vec<FieldRef>> {
         let texts: Vec<_> = definitions.iter().map(ToString::to_string).collect();
         let sql = format!("CREATE TABLE columns ({})", texts.join(", "));
-        let (planner, limits) = (self.planner(environment, CancellationToken::new())?, self.sql);
+        let (planner, limits) = (self.planner(environment, Control::default())?, self.sql);
         let plan = async move { planner.logical(parse(&sql, &limits)?).await };
         match self.planning(deadline, plan.boxed()).await? {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table))
@@ -401,9 +449,9 @@ impl Engine {
             {
                 Ok(table.input.schema().fields().iter().cloned().collect())
             }
-            _ => {
-                Err(Error::unimplemented("keys and default values of columns are not supported; NOT NULL is"))
-            }
+            _ => Err(Error::unimplemented(
+                "UNIQUE and default values of columns are not supported; NOT NULL is",
+            )),
         }
     }
 
@@ -424,7 +472,7 @@ impl Engine {
         let (sink, _rows) = tokio::select! {
             biased;
             stored = &mut storing => outcome(stored)?,
-            () = activity.token().cancelled() => return Err(cancelled()),
+            error = activity.control().stopped() => return Err(error),
             () = sleep_until(deadline) => return Err(deadline_exceeded()),
         };
         // The statement may have more to run.
@@ -492,7 +540,10 @@ struct TablePlan {
 /// What DataFusion does not plan, and what is to be planned.
 enum Own {
     Rename { from: TableReference, to: DatasetRef },
+    RenameView { from: TableReference, to: DatasetRef },
+    Keys { table: TableReference, change: KeyChange },
     Truncate { table: TableReference },
+    Undrop(Undropped),
     AddColumns { table: TableReference, columns: Vec<ColumnDef>, known: Known },
     SetNullable { table: TableReference, column: String, nullable: bool },
     Planned { statement: Statement, aside: Aside },
@@ -525,6 +576,7 @@ struct TableAside {
     partition_by: Vec<String>,
     /// The columns that are declared NOT NULL.
     not_null: Vec<String>,
+    keys: Declared,
 }
 
 /// The table that a statement changes if it is there.
@@ -553,24 +605,27 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
             if let Some((column, nullable)) = nullability(&alter.operations) {
                 return Ok(Own::SetNullable { table: from, column, nullable });
             }
+            if let Some(change) = KeyChange::of(&alter.operations)? {
+                return Ok(Own::Keys { table: from, change });
+            }
             let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() else {
                 return Err(Error::unimplemented(
-                    "of ALTER TABLE only RENAME TO, ADD COLUMN and ALTER COLUMN … DROP NOT NULL and SET NOT NULL \
-                     are supported; store other columns anew with CREATE OR REPLACE TABLE … AS SELECT",
+                    "of ALTER TABLE only RENAME TO, ADD COLUMN, ALTER COLUMN … DROP NOT NULL and SET NOT NULL, ADD \
+                     CONSTRAINT … NOT ENFORCED and DROP CONSTRAINT are supported; store other columns anew with CREATE OR REPLACE TABLE … AS SELECT",
                 ));
             };
             let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
-            // As in other databases, a new name without a schema stays in the table's own.
-            let schema = names.resolve(&from)?.schema;
-            let to = match reference(to)? {
-                TableReference::Bare { table } => DatasetRef { schema, ..DatasetRef::parse("", &table)? },
-                full => names.resolve(&full)?,
-            };
+            let to = names.renamed(&from, to)?;
             Ok(Own::Rename { from, to })
         }
+        SqlStatement::RenameTable(renamed) => renamed_view(renamed, names),
         SqlStatement::Truncate(truncate) => match truncate.table_names.as_slice() {
             [table] => Ok(Own::Truncate { table: reference(&table.name)? }),
             _ => Err(Error::unimplemented("TRUNCATE takes one table")),
+        },
+        SqlStatement::Call(call) => match Undropped::of(call) {
+            Some(dropped) => Ok(Own::Undrop(dropped)),
+            None => Err(Error::internal("a CALL that is none of ours")),
         },
         SqlStatement::CreateTable(create) => {
             let partition_by = take_partitioning(create)?;
@@ -580,7 +635,11 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
                 return Err(Error::unimplemented("a temporary table cannot be partitioned"));
             }
             let not_null = not_null(create);
-            aside = Aside::Table(TableAside { temporary, columns_only, partition_by, not_null });
+            let keys = Declared::take_from(create)?;
+            if temporary && !keys.is_empty() {
+                return Err(Error::unimplemented("a temporary table has no keys"));
+            }
+            aside = Aside::Table(TableAside { temporary, columns_only, partition_by, not_null, keys });
             Ok(Own::Planned { statement: Statement::Statement(inner), aside })
         }
         SqlStatement::CreateView(create) if create.temporary => {
@@ -598,6 +657,16 @@ fn take_own(statement: Statement, names: &Names) -> Result<Own> {
         }
         _ => Ok(Own::Planned { statement: Statement::Statement(inner), aside }),
     }
+}
+
+/// `ALTER VIEW … RENAME TO`, as the parser has it.
+fn renamed_view(renamed: &[RenameTable], names: &Names) -> Result<Own> {
+    let [RenameTable { old_name, new_name }] = renamed else {
+        return Err(Error::internal("ALTER VIEW of several views"));
+    };
+    let from = reference(old_name)?;
+    let to = names.renamed(&from, new_name)?;
+    Ok(Own::RenameView { from, to })
 }
 
 /// The columns that a statement adds, if that is all that it does, and in one way.
@@ -660,7 +729,7 @@ fn not_null(create: &CreateTable) -> Vec<String> {
 }
 
 /// A name as the parser has it, folded to lower case where it is not quoted.
-fn fold(ident: &Ident) -> String {
+pub(super) fn fold(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -688,8 +757,12 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
         DdlStatement::CreateView(view) => create_view(&view, aside, names)?,
         DdlStatement::CreateCatalogSchema(create) => {
             let schema = schema_name(&create.schema_name)?;
-            if !(create.if_not_exists && catalog.has_schema(&schema)?) {
-                catalog.create_schema(&schema)?;
+            if create.if_not_exists && catalog.has_schema(&schema)? {
+                return Ok(0);
+            }
+            match catalog.create_schema(&schema) {
+                Err(error) if create.if_not_exists && error.kind() == ErrorKind::AlreadyExists => {}
+                created => created?,
             }
         }
         DdlStatement::DropCatalogSchema(drop) => {
@@ -700,8 +773,17 @@ fn change_names(ddl: DdlStatement, aside: Aside, names: &Names) -> Result<u64> {
                 }
                 SchemaReference::Full { catalog, .. } => return Err(no_catalog(catalog)),
             };
-            if !drop.if_exists || catalog.has_schema(&schema)? {
-                catalog.drop_schema(&schema, drop.cascade)?;
+            if drop.if_exists && !catalog.has_schema(&schema)? {
+                return Ok(0);
+            }
+            match catalog.drop_schema(&schema, drop.cascade) {
+                Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => {
+                    // Somebody else dropped it meanwhile, or something in it.
+                    if catalog.has_schema(&schema)? {
+                        return Err(error);
+                    }
+                }
+                dropped => dropped?,
             }
         }
         DdlStatement::DropTable(drop) => drop_table(&drop, names)?,
@@ -731,7 +813,15 @@ fn register(table: &CreateExternalTable, names: &Names) -> Result<()> {
     if table.if_not_exists && names.catalog.exists(&name)? {
         return Ok(());
     }
-    names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace).map(drop)
+    match names.catalog.register_dataset(&name, location.trim_end_matches('/'), table.or_replace) {
+        Err(error) if table.if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        registered => registered.map(drop),
+    }
+}
+
+/// Whether a table was perhaps not made because of what is there.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::FailedPrecondition | ErrorKind::InvalidArgument)
 }
 
 fn create_view(view: &CreateView, aside: Aside, names: &Names) -> Result<()> {
@@ -754,10 +844,28 @@ fn drop_table(drop: &DropTable, names: &Names) -> Result<()> {
         Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
-    match names.catalog.drop_dataset(&table, None) {
+    match names.catalog.drop_dataset(&table, &DropOptions::default()) {
         Err(error) if drop.if_exists && error.kind() == ErrorKind::NotFound => Ok(()),
         dropped => dropped.map(|_| ()),
     }
+}
+
+/// Brings back what was dropped.
+fn undrop(names: &Names, dropped: Undropped) -> Result<u64> {
+    let Undropped { kind, name } = dropped;
+    let reference = reference(&name)?;
+    let (schema, name) = match (kind, &reference) {
+        (DroppedKind::Schema, TableReference::Bare { table }) => (SchemaName::parse(table)?, None),
+        (DroppedKind::Schema, TableReference::Partial { schema, table }) if schema.as_ref() == CATALOG => {
+            (SchemaName::parse(table)?, None)
+        }
+        (DroppedKind::Schema, _) => {
+            return Err(Error::invalid(format!("{name} is not the name of a schema")));
+        }
+        _ => names.resolve(&reference).map(|dataset| (dataset.schema, Some(dataset.name)))?,
+    };
+    let wanted = Undrop { kind: Some(kind), schema, name, version: None, new_name: None };
+    names.catalog.undrop(&wanted).map(|_| 0)
 }
 
 /// Renames a table; a temporary one hides the lasting one of its name from this too.
@@ -833,8 +941,12 @@ pub(super) struct Names {
 }
 
 impl Names {
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
     /// The dataset that a name means, whether or not it is there.
-    fn resolve(&self, reference: &TableReference) -> Result<DatasetRef> {
+    pub(super) fn resolve(&self, reference: &TableReference) -> Result<DatasetRef> {
         let ResolvedTableReference { catalog, schema, table } =
             reference.clone().resolve(CATALOG, self.environment.scope.schema.as_str());
         if catalog.as_ref() != CATALOG {
@@ -843,9 +955,18 @@ impl Names {
         DatasetRef::parse(&schema, &table)
     }
 
+    /// The new name of a table or view. As in other databases, one without a schema stays in the old one's.
+    fn renamed(&self, from: &TableReference, to: &ObjectName) -> Result<DatasetRef> {
+        let schema = self.resolve(from)?.schema;
+        match reference(to)? {
+            TableReference::Bare { table } => Ok(DatasetRef { schema, ..DatasetRef::parse("", &table)? }),
+            full => self.resolve(&full),
+        }
+    }
+
     /// The dataset that a name means and that is there: the very name, or the only one that differs in
     /// case.
-    fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
+    pub(super) fn find(&self, reference: &TableReference) -> Result<DatasetRef> {
         let dataset = self.resolve(reference)?;
         if self.catalog.exists(&dataset)? {
             return Ok(dataset);
@@ -874,7 +995,7 @@ impl Names {
     }
 
     /// The session's temporary table that a name means: one without a schema means it first.
-    fn temporary<'a>(&self, reference: &'a TableReference) -> Option<&'a str> {
+    pub(super) fn temporary<'a>(&self, reference: &'a TableReference) -> Option<&'a str> {
         match reference {
             TableReference::Bare { table } if self.environment.temporary.contains(table) => Some(table),
             _ => None,

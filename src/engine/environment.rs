@@ -18,6 +18,8 @@ const MAX_TEMPORARY: usize = 256;
 pub struct Environment {
     /// The session's options.
     pub scope: Scope,
+    /// Who asks.
+    pub user: String,
     /// The session's temporary tables.
     pub temporary: Arc<TemporaryTables>,
     /// A table that this one statement may read besides: `input` of an exchange.
@@ -27,7 +29,7 @@ pub struct Environment {
 impl Environment {
     /// The environment of a session's statement.
     pub fn new(scope: Scope, temporary: Arc<TemporaryTables>) -> Self {
-        Self { scope, temporary, input: None }
+        Self { scope, temporary, ..Self::default() }
     }
 }
 

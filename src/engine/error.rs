@@ -6,11 +6,15 @@ use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::error::{Error, ErrorKind};
 use crate::safeguard::Safeguard;
+use crate::storage::exhausted_in;
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         if let Some(ours) = Self::find_in(&error) {
             return ours.duplicate();
+        }
+        if let Some(exhausted) = exhausted_in("spill the rows of a query", &error) {
+            return exhausted.with_source(error);
         }
         let (kind, message) = classify(&error);
         Self::new(kind, message).with_source(error)
@@ -37,9 +41,6 @@ fn classify(error: &DataFusionError) -> (ErrorKind, String) {
         }
         DataFusionError::ArrowError(arrow, _) => arrow_kind(arrow),
         DataFusionError::ParquetError(_) => (DataLoss, format!("a stored file is damaged: {text}")),
-        DataFusionError::IoError(io) if io.kind() == std::io::ErrorKind::StorageFull => {
-            (ResourceExhausted, "the disk is full".to_owned())
-        }
         DataFusionError::Internal(text) if says_of_arguments(text) => {
             (InvalidArgument, with_place(error, text))
         }
@@ -57,10 +58,7 @@ fn arrow_kind(error: &ArrowError) -> (ErrorKind, String) {
         ArrowError::MemoryError(_) | ArrowError::OffsetOverflowError(_) => ErrorKind::ResourceExhausted,
         ArrowError::ParquetError(_) => ErrorKind::DataLoss,
         // DataFusion reports the limit on spilling so; the kind of the inner error says what it is.
-        ArrowError::IoError(text, io)
-            if io.kind() == std::io::ErrorKind::StorageFull
-                || text.contains("during the spilling process") =>
-        {
+        ArrowError::IoError(text, _) if text.contains("during the spilling process") => {
             let text = format!("{text} (the setting spill-limit)");
             return (ErrorKind::ResourceExhausted, text);
         }
@@ -75,7 +73,7 @@ fn arrow_kind(error: &ArrowError) -> (ErrorKind, String) {
 }
 
 /// What functions of DataFusion's say of arguments that they cannot take, and call internal.
-const OF_ARGUMENTS: [&str; 7] = [
+const OF_ARGUMENTS: [&str; 8] = [
     "array_resize: ",
     "could not cast array of type List(",
     "could not cast array of type LargeList(",
@@ -83,6 +81,7 @@ const OF_ARGUMENTS: [&str; 7] = [
     "Unavailable default cast for native type",
     "Expected a Map type",
     "Nth value indices are 1 based",
+    "in BETWEEN expression",
 ];
 
 fn says_of_arguments(text: &str) -> bool {

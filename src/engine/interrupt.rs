@@ -11,6 +11,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::control::Control;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::DataFusionError;
@@ -24,18 +25,15 @@ use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
     SortMergeJoinExec,
 };
-use tokio_util::sync::CancellationToken;
-
-use super::running::cancelled;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
-/// `plan` with joins that let others have their turn, and whose filters fail when `token` is cancelled.
+/// `plan` with joins that let others have their turn, and whose filters fail when the query is stopped.
 pub(super) fn interruptible(
     plan: Arc<dyn ExecutionPlan>,
-    token: &CancellationToken,
+    control: &Control,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let until = |filter: &JoinFilter| filter_until(filter, token);
+    let until = |filter: &JoinFilter| filter_until(filter, control);
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
         let join: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(join.filter().map(until)).build()?)
@@ -61,9 +59,9 @@ pub(super) fn interruptible(
     Ok(plan.transform_up(wrap)?.data)
 }
 
-/// A join's filter that fails when `token` is cancelled.
-fn filter_until(filter: &JoinFilter, token: &CancellationToken) -> JoinFilter {
-    let expression = Interruptible { inner: Arc::clone(filter.expression()), token: token.clone() };
+/// A join's filter that fails when the query is stopped.
+fn filter_until(filter: &JoinFilter, control: &Control) -> JoinFilter {
+    let expression = Interruptible { inner: Arc::clone(filter.expression()), control: control.clone() };
     JoinFilter::new(Arc::new(expression), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
 }
 
@@ -71,14 +69,12 @@ fn filter_until(filter: &JoinFilter, token: &CancellationToken) -> JoinFilter {
 #[derive(Debug)]
 struct Interruptible {
     inner: Arc<dyn PhysicalExpr>,
-    token: CancellationToken,
+    control: Control,
 }
 
 impl PhysicalExpr for Interruptible {
     fn evaluate(&self, batch: &RecordBatch) -> DfResult<ColumnarValue> {
-        if self.token.is_cancelled() {
-            return Err(DataFusionError::External(Box::new(cancelled())));
-        }
+        self.control.check()?;
         self.inner.evaluate(batch)
     }
 
@@ -95,7 +91,7 @@ impl PhysicalExpr for Interruptible {
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> DfResult<Arc<dyn PhysicalExpr>> {
         let inner = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.inner));
-        Ok(Arc::new(Self { inner, token: self.token.clone() }))
+        Ok(Arc::new(Self { inner, control: self.control.clone() }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ObjectName, ObjectNamePart, Query, Statement as SqlStatement, Visit, Visitor,
+    Expr, ObjectName, ObjectNamePart, Query, Statement as SqlStatement, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -21,6 +21,8 @@ pub struct SqlLimits {
     pub depth: usize,
     /// Tables that are read, with CTEs written out.
     pub tables: usize,
+    /// Expressions that are more than a name or a constant: what planning looks at again and again.
+    pub expressions: usize,
 }
 
 /// The most nodes that a plan may have.
@@ -37,6 +39,39 @@ pub(super) fn check_relations(statement: &SqlStatement, limits: &SqlLimits) -> R
              store steps that are used often as datasets",
             limits.tables
         ))),
+    }
+}
+
+/// Fails if `statement` has more expressions than `limits` allow.
+pub(super) fn check_expressions(statement: &SqlStatement, limits: &SqlLimits) -> Result<()> {
+    let mut count = Expressions { left: limits.expressions };
+    match statement.visit(&mut count) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::invalid(format!(
+            "the statement has more than {} expressions (the setting max-sql-expressions); join with a dataset of the \
+             values, or upload the rows instead of writing them out",
+            limits.expressions
+        ))),
+    }
+}
+
+/// Counts expressions down.
+struct Expressions {
+    left: usize,
+}
+
+impl Visitor for Expressions {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            return ControlFlow::Continue(());
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -235,7 +270,7 @@ mod tests {
 
     fn relations(sql: &str) -> Result<()> {
         let statements = Parser::parse_sql(&GenericDialect {}, sql).unwrap();
-        check_relations(&statements[0], &SqlLimits { bytes: 0, depth: 0, tables: 500 })
+        check_relations(&statements[0], &SqlLimits { bytes: 0, depth: 0, tables: 500, expressions: 1000 })
     }
 
     #[test]
@@ -267,13 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn expressions_count_and_constants_do_not() {
+        let check = |sql: &str| {
+            let statements = Parser::parse_sql(&GenericDialect {}, sql).unwrap();
+            let limits = SqlLimits { bytes: 0, depth: 0, tables: 1, expressions: 100 };
+            check_expressions(&statements[0], &limits)
+        };
+        check(&format!("select {} from t", vec!["a + 1"; 100].join(","))).unwrap();
+        assert!(check(&format!("select {} from t", vec!["a + 1"; 101].join(","))).is_err());
+        check(&format!("select a from t where a in ({})", vec!["1"; 1000].join(","))).unwrap();
+    }
+
+    #[test]
     fn unbalanced_brackets_do_no_harm() {
         depth_of(")))((( ] [ } {");
     }
 
     #[test]
     fn the_limits_are_named() {
-        let limits = SqlLimits { bytes: 100, depth: 10, tables: 1 };
+        let limits = SqlLimits { bytes: 100, depth: 10, tables: 1, expressions: 1 };
         let error = tokenize(&"x".repeat(101), &limits).unwrap_err();
         assert!(error.message().contains("max-sql-bytes"), "{error}");
         let error = tokenize(&format!("select 1{}", "+1".repeat(20)), &limits).unwrap_err();

@@ -75,6 +75,9 @@ impl Wanted {
                         let error = error.strip_backtrace();
                         Error::invalid(format!("the value of parameter ${name} is no {wanted}: {error}"))
                     })?,
+                Some(wanted) if is_time_of_day(wanted) && is_time_of_day(&value.data_type()) => {
+                    in_unit(value, wanted)
+                }
                 _ => value,
             };
             values.insert(name.clone(), value);
@@ -101,6 +104,20 @@ fn read_text(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue, Data
         return Ok(ScalarValue::FixedSizeBinary(16, Some(bytes)));
     }
     value.cast_to(wanted)
+}
+
+fn is_time_of_day(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Time32(_) | DataType::Time64(_))
+}
+
+/// A time of day in the unit that is wanted, since DataFusion compares none of two units; as it is, where that unit does not
+/// hold it.
+fn in_unit(value: ScalarValue, wanted: &DataType) -> ScalarValue {
+    let is_same = |cast: &ScalarValue| cast.cast_to(&value.data_type()).is_ok_and(|back| back == value);
+    match value.cast_to(wanted) {
+        Ok(cast) if is_same(&cast) => cast,
+        _ => value,
+    }
 }
 
 /// Types that DataFusion does not infer: those of `CAST($1 AS …)`, and of LIMIT and OFFSET.

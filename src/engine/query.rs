@@ -23,25 +23,30 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
 use super::admission::Permit;
 use super::change::changes_rows;
 use super::columns::StoredColumns;
+use super::control::Control;
 use super::environment::Environment;
 use super::gate;
 use super::gather::{Gather, Gathering};
+use super::growth::{Sizes, by_size, rows_at_once};
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
+use super::memory::shared_by;
+use super::origins::{Origin, origins};
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
 use super::plan_cache::{Optimized, PlanCache};
-use super::running::{Activity, State, cancelled};
+use super::rerun::rerunnable;
+use super::running::{Activity, State};
 use super::scope::Scope;
 use super::session::Engine;
 use super::sort_key::rows_of_runs;
 use super::source::Source;
-use super::sql;
+use super::sql::{self, Listing, listing, with_sql_types};
 use super::statement::{StatementKind, kind, parameters, parse};
 use super::substrait::substrait;
 use super::workers::Lane;
@@ -54,9 +59,10 @@ pub struct Query {
     plans: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     output: Output,
+    origins: Arc<[Option<Origin>]>,
     /// What it comes to, where that is no computation.
     stored: Option<StoredColumns>,
-    cancel: CancellationToken,
+    control: Control,
 }
 
 /// What a prepared statement asks for and gives.
@@ -68,6 +74,8 @@ pub struct Prepared {
     pub parameters: SchemaRef,
     /// The schema of the rows, for a query. With parameters it can still change with their types.
     pub result: Option<SchemaRef>,
+    /// What the columns of the rows are of tables.
+    pub origins: Arc<[Option<Origin>]>,
 }
 
 impl Engine {
@@ -79,7 +87,7 @@ impl Engine {
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        self.plan_with(CancellationToken::new(), source, environment, bound, deadline).await
+        self.plan_with(Control::default(), source, environment, bound, deadline).await
     }
 
     /// The same for a statement that can be stopped from outside.
@@ -92,19 +100,19 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Query> {
         activity.enter(State::Planning);
-        let cancel = activity.token().clone();
-        activity.unless_stopped(self.plan_with(cancel, source, environment, bound, deadline)).await
+        let control = activity.control().clone();
+        activity.unless_stopped(self.plan_with(control, source, environment, bound, deadline)).await
     }
 
     async fn plan_with(
         &self,
-        cancel: CancellationToken,
+        control: Control,
         source: &Source,
         environment: &Environment,
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planner = self.planner(environment, cancel)?;
+        let planner = self.planner(environment, control)?;
         let source = source.clone();
         self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
     }
@@ -116,21 +124,24 @@ impl Engine {
         environment: &Environment,
         deadline: Instant,
     ) -> Result<Prepared> {
-        let planner = self.planner(environment, CancellationToken::new())?;
+        let planner = self.planner(environment, Control::default())?;
         let source = source.clone();
         self.planning(deadline, async move { planner.prepare(&source).await }.boxed()).await
     }
 
     /// Whether `sql` reads a table called `table` without naming its schema.
     pub async fn reads_table(&self, sql: &str, table: &'static str) -> Result<bool> {
-        let planner = self.planner(&Environment::default(), CancellationToken::new())?;
+        let planner = self.planner(&Environment::default(), Control::default())?;
         let sql = sql.to_owned();
         self.workers.run(async move { planner.reads_table(&sql, table) }).await
     }
 
     /// Waits for the turn of a query. To be done before it is planned: planning opens its files.
     pub async fn admit(&self, activity: &Activity, deadline: Instant) -> Result<Permit> {
-        let admitted = activity.unless_stopped(self.admission.enter());
+        let admitted = activity.unless_stopped(async {
+            self.watchdog.admit().await?;
+            self.admission.enter().await
+        });
         timeout_at(deadline, admitted).await.map_err(|_| deadline_exceeded())?
     }
 
@@ -186,23 +197,20 @@ impl Engine {
         })
     }
 
-    pub(super) fn planner(&self, environment: &Environment, cancel: CancellationToken) -> Result<Planner> {
+    pub(super) fn planner(&self, environment: &Environment, control: Control) -> Result<Planner> {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
-        Ok(Planner { limits, scope, state, datasets, cancel, plans: Arc::clone(&self.plans) })
+        let (plans, sizes) = (Arc::clone(&self.plans), self.sizes);
+        Ok(Planner { limits, scope, state, datasets, control, plans, sizes })
     }
 
-    /// Does the work of planning on a worker, in its turn.
+    /// Does the work of planning, in its turn.
     pub(super) async fn planning<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: BoxFuture<'static, Result<T>>,
     ) -> Result<T> {
-        let planning = async {
-            let _turn = self.planning.acquire().await;
-            self.workers.run(work).await
-        };
-        timeout_at(deadline, planning).await.map_err(|_| deadline_exceeded())?
+        self.planning.run(deadline, work).await
     }
 }
 
@@ -212,8 +220,9 @@ pub(super) struct Planner {
     scope: Scope,
     state: Box<SessionState>,
     datasets: QueryCatalog,
-    cancel: CancellationToken,
+    control: Control,
     plans: Arc<PlanCache>,
+    sizes: Sizes,
 }
 
 impl Planner {
@@ -267,17 +276,29 @@ impl Planner {
     fn optimized(&self, logical: &LogicalPlan) -> Result<Optimized> {
         gate::check_plan(logical, &self.limits)?;
         let schema = Arc::new(logical.schema().as_arrow().clone());
-        Ok(Optimized { schema, plan: self.state.optimize(logical)? })
+        let origins = self.named_origins(logical);
+        Ok(Optimized { schema, origins, plan: self.state.optimize(logical)? })
+    }
+
+    /// Where the columns of a plan come from. Tables without a schema are of the session's.
+    fn named_origins(&self, logical: &LogicalPlan) -> Arc<[Option<Origin>]> {
+        let own = self.scope.schema.as_str();
+        let named = |origin: Origin| match origin.schema.as_str() {
+            "" => Origin { schema: own.to_owned(), ..origin },
+            _ => origin,
+        };
+        origins(logical).into_iter().map(|origin| origin.map(named)).collect()
     }
 
     async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
         let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
-        let mut stored = None;
-        for Optimized { schema, plan } in optimized {
+        let (mut stored, mut origins) = (None, Arc::default());
+        for Optimized { schema, origins: of_this, plan } in optimized {
+            origins = of_this;
             stored = StoredColumns::of(&plan);
             let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
-            let plan = interruptible(plan, &self.cancel)?;
+            let plan = interruptible(plan, &self.control)?;
             let this = Output::new(&schema, &plan.schema(), self.scope.types);
             output = Some(match output {
                 Some(others) => others.with(&this)?,
@@ -288,23 +309,32 @@ impl Planner {
         let output = output.ok_or_else(|| Error::internal("a query without a plan"))?;
         // Several runs are no single scan.
         let stored = stored.filter(|_| plans.len() == 1);
-        let context = self.context(&plans);
-        Ok(Query { plans, context, output, stored, cancel: self.cancel.clone() })
+        let context = self.context(&plans)?;
+        let sized = |plan| rerunnable(by_size(plan, self.sizes, &self.control)?);
+        let plans = plans.into_iter().map(sized).collect::<Result<_, _>>()?;
+        Ok(Query { plans, context, output, origins, stored, control: self.control.clone() })
     }
 
     /// What the plans run in.
-    fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Arc<TaskContext> {
-        let rows = match plans {
-            [plan] => rows_of_runs(plan, self.state.config_options()),
-            _ => None,
-        };
-        match rows {
-            Some(rows) => {
-                let config = self.state.config().clone().with_batch_size(rows);
-                Arc::new(TaskContext::from(self.state.as_ref()).with_session_config(config))
-            }
-            None => self.state.task_ctx(),
+    fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<TaskContext>> {
+        let context = TaskContext::from(self.state.as_ref());
+        let context = context.with_runtime(shared_by(self.state.runtime_env(), &self.control)?);
+        Ok(Arc::new(match self.rows_of_batches(plans) {
+            Some(rows) => context.with_session_config(self.state.config().clone().with_batch_size(rows)),
+            None => context,
+        }))
+    }
+
+    /// The rows of the batches that plans work on, where they are to be others than the session says.
+    fn rows_of_batches(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Option<usize> {
+        let options = self.state.config_options();
+        if let [plan] = plans
+            && let Some(rows) = rows_of_runs(plan, options)
+        {
+            return Some(rows);
         }
+        let most = options.execution.batch_size.get();
+        plans.iter().filter_map(|plan| rows_at_once(plan, self.sizes.batch, most)).min()
     }
 
     async fn prepare(self, source: &Source) -> Result<Prepared> {
@@ -314,14 +344,14 @@ impl Planner {
                 let kind = kind(&statement)?;
                 if kind != StatementKind::Query {
                     if let Some(parameters) = self.changed_parameters(&statement).await? {
-                        return Ok(Prepared { kind, parameters, result: None });
+                        return Ok(Prepared { kind, parameters, result: None, origins: Arc::default() });
                     }
                     let fields = parameters(&statement).into_iter();
                     let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
                     let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-                    return Ok(Prepared { kind, parameters, result: None });
+                    return Ok(Prepared { kind, parameters, result: None, origins: Arc::default() });
                 }
-                self.logical(own_options(statement, &self.scope, &self.limits)?).await?
+                self.logical(self.own_statement(statement)?).await?
             }
             Source::Substrait(plan) => self.substrait(plan).await?,
         };
@@ -338,7 +368,7 @@ impl Planner {
             }
         };
         let result = Some(Arc::clone(query.output.schema()));
-        Ok(Prepared { kind: StatementKind::Query, parameters, result })
+        Ok(Prepared { kind: StatementKind::Query, parameters, result, origins: query.origins })
     }
 
     /// The parameters of a statement that changes rows, with the types that its table gives them; `None` for
@@ -375,13 +405,26 @@ impl Planner {
     fn parse_query(&self, sql: &str) -> Result<Statement> {
         let statement = parse(sql, &self.limits)?;
         gate::check_query(&statement)?;
+        self.own_statement(statement)
+    }
+
+    /// `SHOW …`, which DataFusion does not know, as the query that it is.
+    fn own_statement(&self, statement: Statement) -> Result<Statement> {
+        if let Statement::Statement(inner) = &statement
+            && let Some(Listing { sql, schema }) = listing(inner)?
+        {
+            if let Some(schema) = schema {
+                self.datasets.check_schema(&schema)?;
+            }
+            return parse(&sql, &self.limits);
+        }
         own_options(statement, &self.scope, &self.limits)
     }
 
     /// The plan of a statement before it is optimised.
     pub(super) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
         gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
-        sql::plan(&self.state, statement).await.map_err(|error| {
+        sql::plan(&self.state, statement).await.and_then(with_sql_types).map_err(|error| {
             self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
         })
     }
@@ -415,16 +458,22 @@ impl Query {
         Self { output: self.output.nullable_but(kept), ..self }
     }
 
-    /// The result as a scan that needs no engine, where it is no more than columns as they are stored.
-    pub fn raw_scan(&self) -> Option<RawScan> {
+    /// The result as a scan that needs no engine, where it is no more than columns as they are stored. `schema` is the
+    /// result's, with metadata or without.
+    pub fn raw_scan(&self, schema: &SchemaRef) -> Option<RawScan> {
         let StoredColumns { snapshot, columns, limit } = self.stored.clone()?;
-        Some(RawScan::of_columns(snapshot, columns, limit, Arc::clone(self.output.schema())))
+        Some(RawScan::of_columns(snapshot, columns, limit, Arc::clone(schema)))
+    }
+
+    /// What the columns of the result are of tables.
+    pub fn origins(&self) -> &[Option<Origin>] {
+        &self.origins
     }
 
     /// Cancels the query when it is dropped, also where the stream's own drop has to wait for a poll
     /// to return.
     pub fn cancel_guard(&self) -> DropGuard {
-        self.cancel.clone().drop_guard()
+        self.control.token().clone().drop_guard()
     }
 
     /// The schema that the result has on every surface.
@@ -496,7 +545,7 @@ impl QueryStream {
                 return Poll::Ready(Some(Err(deadline_exceeded())));
             }
             if self.stopped.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(Err(cancelled())));
+                return Poll::Ready(Some(Err(self.activity.control().error())));
             }
             // A panic in an operator must neither take down the connection nor look like the end.
             let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll(cx)));

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
+use super::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Statements that are remembered after their end.
@@ -62,12 +64,16 @@ pub(super) struct Entry {
     state: AtomicU8,
     rows: AtomicU64,
     bytes: AtomicU64,
-    token: CancellationToken,
+    control: Control,
 }
 
 impl Entry {
     pub(super) fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.control
     }
 
     pub(super) fn rows(&self) -> u64 {
@@ -88,6 +94,8 @@ impl Entry {
 pub(super) struct Running {
     entries: Mutex<Entries>,
     refused: Cache<String, ()>,
+    /// Who wants to know when a statement begins.
+    watcher: OnceLock<Thread>,
 }
 
 #[derive(Debug, Default)]
@@ -103,7 +111,7 @@ impl Running {
             .time_to_live(REFUSED_FOR)
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { entries: Mutex::default(), refused }
+        Self { entries: Mutex::default(), refused, watcher: OnceLock::new() }
     }
 
     /// Notes a statement that is about to begin. Its id may have been cancelled before.
@@ -120,9 +128,12 @@ impl Running {
             state: AtomicU8::new(State::Queued as u8),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            token: CancellationToken::new(),
+            control: Control::default(),
         });
         self.lock().active.push(Arc::clone(&entry));
+        if let Some(watcher) = self.watcher.get() {
+            watcher.unpark();
+        }
         Ok(Activity { entry, running: Arc::clone(self) })
     }
 
@@ -131,7 +142,7 @@ impl Running {
     pub(super) fn cancel(&self, id: &str) -> bool {
         let active: Vec<_> = self.lock().active.iter().filter(|entry| entry.id == id).cloned().collect();
         for entry in &active {
-            entry.token.cancel();
+            entry.control.token().cancel();
         }
         self.refused.insert(id.to_owned(), ());
         !active.is_empty()
@@ -141,6 +152,23 @@ impl Running {
     pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
         let entries = self.lock();
         entries.active.iter().chain(&entries.over).cloned().collect()
+    }
+
+    /// Has `watcher` woken when a statement begins.
+    pub(super) fn watch(&self, watcher: Thread) {
+        let _ = self.watcher.set(watcher);
+    }
+
+    /// Whether statements run.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.lock().active.is_empty()
+    }
+
+    /// The statement that has reserved most of those that nobody stopped yet, of equals the youngest.
+    pub(super) fn largest(&self) -> Option<Arc<Entry>> {
+        let entries = self.lock();
+        let going = entries.active.iter().filter(|entry| !entry.control.token().is_cancelled());
+        going.max_by_key(|entry| entry.control.reserved()).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -156,9 +184,14 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Cancelled when somebody stops the statement.
+    /// What stops the statement.
+    pub fn control(&self) -> &Control {
+        &self.entry.control
+    }
+
+    /// Cancelled when the statement is to stop.
     pub fn token(&self) -> &CancellationToken {
-        &self.entry.token
+        self.entry.control.token()
     }
 
     /// The id that it can be stopped by.
@@ -175,7 +208,7 @@ impl Activity {
     pub async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
-            () = self.entry.token.cancelled() => Err(cancelled()),
+            error = self.entry.control.stopped() => Err(error),
             done = work => done,
         }
     }
@@ -201,7 +234,7 @@ impl Activity {
     pub fn end(&self, failure: Option<&Error>) {
         self.enter(match failure {
             None => State::Finished,
-            Some(_) if self.token().is_cancelled() => State::Cancelled,
+            Some(_) if self.token().is_cancelled() && !self.control().has_reason() => State::Cancelled,
             Some(_) => State::Failed,
         });
     }

@@ -15,19 +15,21 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
-use super::bounded::bound_functions;
 use super::environment::Environment;
-use super::functions::{replace_functions, update_functions};
+use super::functions::{SessionUser, replace_functions, update_functions};
+use super::growth::{Sizes, bound_functions};
 use super::limits::SqlLimits;
+use super::memory::{MemoryBudget, Relief, Watchdog};
 use super::optimizer::add_rules;
 use super::plan_cache::PlanCache;
+use super::planning::Planning;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
-use super::sql::add_planners;
+use super::sql::{Types, add_planners};
 use super::system::{Rows, SystemSchema, queries, queries_schema};
+use super::trash::{in_trash, trash_schema};
 use super::versions::add_versions;
 use super::views::Views;
 use super::workers::Workers;
@@ -36,9 +38,6 @@ use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
-
-/// Planning computes without pause, so more than a few at once only take turns; each opens files.
-const PLANNED_AT_ONCE: usize = 8;
 
 /// The zone of a session that never set one.
 pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -61,6 +60,10 @@ const GATHERED_JOIN_ROWS: usize = 2_000_000;
 pub struct EngineOptions {
     /// Bytes that queries may use together before they spill or fail.
     pub memory_bytes: usize,
+    /// Bytes that the process may use, with all that nobody counts.
+    pub budget: MemoryBudget,
+    /// Bytes that a value may have which a function makes.
+    pub value_bytes: usize,
     /// Where queries spill; `None`: a directory of the system's for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes that may be spilled at once.
@@ -85,8 +88,10 @@ pub struct Engine {
     pub(super) plans: Arc<PlanCache>,
     pub(super) workers: Workers,
     /// Statements that are planned at once, for a query or just for its schema.
-    pub(super) planning: Semaphore,
+    pub(super) planning: Planning,
     pub(super) running: Arc<Running>,
+    pub(super) watchdog: Watchdog,
+    pub(super) sizes: Sizes,
     system: Arc<SystemSchema>,
     views: Arc<Views>,
 }
@@ -99,20 +104,43 @@ impl Engine {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_type_planner(Arc::new(Types { zone: Some(DEFAULT_TIME_ZONE.into()) }))
             .with_physical_optimizer_rule(Arc::new(OneSortKey));
         let mut base = add_planners(add_rules(builder)).build();
         replace_functions(&mut base)?;
-        bound_functions(&mut base)?;
+        let sizes = Sizes::new(options.memory_bytes, options.value_bytes);
+        bound_functions(&mut base, sizes)?;
         let admission = Admission::new(options.admission);
-        let planning = Semaphore::new(PLANNED_AT_ONCE);
         let (sql, workers, running) =
             (options.sql, Workers::start(options.threads)?, Arc::new(Running::new()));
+        let planning = Planning::start(workers.handle().clone())?;
+        let watchdog = Watchdog::start(options.budget, Arc::clone(&running))?;
+        if let Some(thread) = watchdog.thread() {
+            running.watch(thread.clone());
+        }
+        let columns = Arc::clone(&catalog);
+        watchdog.add_relief(Box::new(move || columns.release_memory()));
         let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
         let plans = Arc::new(PlanCache::new(options.plans));
-        let engine = Self { catalog, base, admission, sql, plans, workers, planning, running, system, views };
+        let engine = Self {
+            catalog,
+            base,
+            admission,
+            sql,
+            plans,
+            workers,
+            planning,
+            running,
+            watchdog,
+            sizes,
+            system,
+            views,
+        };
         let running = Arc::clone(&engine.running);
         engine.add_system_table("queries", queries_schema(), Box::new(move || queries(&running)));
+        let trash = Arc::clone(&engine.catalog);
+        engine.add_system_table("trash", trash_schema(), Box::new(move || in_trash(&trash)));
         Ok(engine)
     }
 
@@ -124,6 +152,11 @@ impl Engine {
     /// Notes that a statement of `user` begins, under an id that it can be stopped by.
     pub fn begin(&self, id: &str, user: &str, sql: &str) -> Result<Activity> {
         self.running.begin(id, user, sql)
+    }
+
+    /// Adds what can give memory back when there is too little.
+    pub fn add_relief(&self, relief: Relief) {
+        self.watchdog.add_relief(relief);
     }
 
     /// Stops the statement that runs under `id`, or keeps it from running later. Says whether it ran.
@@ -172,8 +205,13 @@ impl Engine {
         let datasets = QueryCatalog::new(Arc::clone(&self.catalog), namespace);
         let mut state = self.base.clone();
         scope.apply(state.config_mut())?;
+        let user = SessionUser(environment.user.clone());
+        state.config_mut().options_mut().extensions.insert(user);
         if state.config().options().execution.time_zone.as_deref() != Some(DEFAULT_TIME_ZONE) {
             update_functions(&mut state)?;
+            let zone = state.config().options().execution.time_zone.as_deref().map(Into::into);
+            let builder = SessionStateBuilder::new_from_existing(state);
+            state = builder.with_type_planner(Arc::new(Types { zone })).build();
         }
         state.register_catalog_list(Arc::new(datasets.clone()));
         add_versions(&mut state, &self.catalog, scope.schema.as_str());

@@ -8,10 +8,13 @@ use datafusion::sql::sqlparser::ast::{Expr, Set, Statement as SqlStatement, Valu
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::limits::{SqlLimits, check_relations, tokenize};
+use super::limits::{SqlLimits, check_expressions, check_relations, tokenize};
 use super::parameters::Bound;
 use super::session::Engine;
 use super::sql::correct;
+use super::tokens::{renamed_view, rewritten};
+use super::undrop::{Undropped, undrop};
+use super::verbs::near_verb;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a statement does, as far as its kind tells.
@@ -36,11 +39,14 @@ impl Engine {
 
 /// Parses `sql`, which must hold one statement. Parameters written `?` become `$1`, `$2`, …
 pub(super) fn parse(sql: &str, limits: &SqlLimits) -> Result<Statement> {
-    let tokens = partition_names(number_parameters(tokenize(sql, limits)?)?);
+    let tokens = rewritten(undrop(number_parameters(tokenize(sql, limits)?)?));
+    if let Some(renamed) = renamed_view(&tokens).map_err(|error| located(error, sql))? {
+        return Ok(renamed);
+    }
     let parser =
         DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(limits.depth);
     let parsed = parser.build().and_then(|mut parser| parser.parse_statements());
-    let mut statements = parsed.map_err(|error| located(error.into(), sql))?;
+    let mut statements = parsed.map_err(|error| with_verb(located(error.into(), sql), sql))?;
     let Some(mut statement) = statements.pop_front() else {
         return Err(Error::invalid("the SQL holds no statement"));
     };
@@ -59,6 +65,7 @@ fn correct_within(statement: &mut Statement, limits: &SqlLimits) -> Result<()> {
     match statement {
         Statement::Statement(statement) => {
             check_relations(statement, limits)?;
+            check_expressions(statement, limits)?;
             // A view's text is stored as it was given; what is planned of it is corrected then.
             if matches!(statement.as_ref(), SqlStatement::CreateView(_)) {
                 Ok(())
@@ -89,27 +96,12 @@ fn number_parameters(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
     Ok(tokens)
 }
 
-/// `CREATE TABLE … PARTITIONED BY (a, b)`: the parser wants types there, and names only after `PARTITION BY`.
-fn partition_names(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let told: Vec<usize> =
-        (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
-    let word = |at: usize, wanted: &str| {
-        let token = told.get(at).map(|at| &tokens[*at].token);
-        matches!(token, Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
-    };
-    if !word(0, "create") || word(1, "external") {
-        return tokens;
+/// An error of the parser's with the word that the first one was meant to be.
+fn with_verb(error: Error, sql: &str) -> Error {
+    match near_verb(sql).filter(|_| error.message().contains("an SQL statement")) {
+        Some(verb) => Error::invalid(format!("{}; did you mean {verb}?", error.message())).with_source(error),
+        None => error,
     }
-    let Some(at) = (0..told.len()).find(|at| word(*at, "partitioned") && word(at + 1, "by")) else {
-        return tokens;
-    };
-    let listed = told[(at + 2).min(told.len())..].iter().map(|at| &tokens[*at].token);
-    let listed: Vec<&Token> = listed.take_while(|token| !matches!(token, Token::RParen)).collect();
-    let is_name = |pair: &[&Token]| matches!(pair, [Token::LParen | Token::Comma, Token::Word(_)]);
-    if !listed.is_empty() && listed.chunks(2).all(is_name) {
-        tokens[told[at]].token = Token::make_keyword("PARTITION");
-    }
-    tokens
 }
 
 /// The parser does not say where a text ended too early; its end is where.
@@ -171,12 +163,19 @@ fn sql_kind(statement: &SqlStatement) -> Result<StatementKind> {
         | SqlStatement::ShowColumns { .. }
         | SqlStatement::ShowVariable { .. }
         | SqlStatement::ShowFunctions { .. }
+        | SqlStatement::ShowViews { .. }
+        | SqlStatement::ShowSchemas { .. }
+        | SqlStatement::ShowDatabases { .. }
+        | SqlStatement::ShowCatalogs { .. }
         | SqlStatement::ExplainTable { .. } => return Ok(StatementKind::Query),
+        SqlStatement::Call(call) if Undropped::of(call).is_some() => return Ok(StatementKind::Change),
         SqlStatement::CreateTable(_)
         | SqlStatement::CreateView(_)
         | SqlStatement::CreateSchema { .. }
         | SqlStatement::Drop { .. }
         | SqlStatement::AlterTable(_)
+        // Ours for ALTER VIEW … RENAME: see `tokens::renamed_view`.
+        | SqlStatement::RenameTable(_)
         | SqlStatement::Truncate(_)
         | SqlStatement::Insert(_)
         | SqlStatement::Update(_)
@@ -205,7 +204,7 @@ fn unsupported(what: &str) -> Error {
 mod tests {
     use super::*;
 
-    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
+    const LIMITS: SqlLimits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 };
 
     fn kind_of(sql: &str) -> Result<StatementKind> {
         kind(&parse(sql, &LIMITS)?)
@@ -220,6 +219,9 @@ mod tests {
             "explain analyze select 1",
             "show tables",
             "show time zone",
+            "show schemas",
+            "show tables in s like 'a%'",
+            "describe table t",
             "describe t",
             "values (1), (2)",
             "select 1;",
@@ -235,7 +237,12 @@ mod tests {
             "create schema s",
             "drop table if exists t",
             "drop view v",
+            "alter view v rename to w",
+            "create view if not exists v as select 1",
             "drop schema s cascade",
+            "undrop table s.t",
+            "UNDROP VIEW v;",
+            "undrop schema s",
             "alter table t rename to u",
             "truncate table t",
             "insert into t values (1)",
@@ -267,9 +274,11 @@ mod tests {
             "explain copy t to '/tmp/x.parquet'",
             "explain create table t as select 1",
             "begin",
+            "rename table t to u",
             "commit",
             "prepare p as select 1",
             "grant select on t to u",
+            "call undrop_table(t)",
         ] {
             let error = kind_of(sql).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unimplemented, "{sql}: {error}");

@@ -1,10 +1,11 @@
-//! Earlier versions of a dataset in SQL: `at('events', 3)`, `at('events', '2026-01-31T12:00:00Z')`, and the
-//! commits that made them: `history('events')`.
+//! Earlier versions of a dataset in SQL: `at('events', 3)`, `at('events', '2026-01-31T12:00:00Z')`,
+//! `at('events', interval '1 day')`, and the commits that made them: `history('events')`.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::session_state::SessionState;
@@ -54,8 +55,7 @@ impl TableFunctionImpl for Versions {
 impl Versions {
     fn rows(&self, arguments: &[Expr]) -> Result<Arc<dyn TableProvider>> {
         let [table, at] = arguments else { return Err(usage()) };
-        let at = AtVersion::parse(&text(at)?)
-            .ok_or_else(|| Error::invalid("a version is a number, or a time like '2026-01-31T12:00:00Z'"))?;
+        let at = version(at)?;
         let dataset = self.dataset(table)?;
         let catalog = Arc::clone(&self.catalog);
         let snapshot = apart(move || catalog.snapshot_at(&dataset, at))?;
@@ -65,7 +65,7 @@ impl Versions {
     fn commits(&self, arguments: &[Expr]) -> Result<Arc<dyn TableProvider>> {
         let (table, limit) = match arguments {
             [table] => (table, COMMITS),
-            [table, limit] => (table, text(limit)?.parse().map_err(|_| usage())?),
+            [table, limit] => (table, constant(limit)?.to_string().parse().map_err(|_| usage())?),
             _ => return Err(usage()),
         };
         let dataset = self.dataset(table)?;
@@ -78,8 +78,8 @@ impl Versions {
 
     fn dataset(&self, argument: &Expr) -> Result<DatasetRef> {
         let name = text(argument)?;
-        let plain = DatasetRef::parse(&self.schema, &name);
-        match (plain, DatasetRef::split_dotted(&name)) {
+        let plain = DatasetRef::parse(&self.schema, name);
+        match (plain, DatasetRef::split_dotted(name)) {
             (Ok(plain), Some(_)) if self.catalog.exists(&plain)? => Ok(plain),
             (_, Some(dotted)) => Ok(dotted),
             (plain, None) => plain,
@@ -88,17 +88,48 @@ impl Versions {
 }
 
 fn usage() -> Error {
-    Error::invalid("at(table, version) takes a version's number or time; history(table [, commits]) a number")
+    Error::invalid(
+        "at(table, version) takes a version's number, a time like '2026-01-31T12:00:00Z', or an interval: how long ago; \
+         history(table [, commits]) a number",
+    )
 }
 
 /// The value of an argument, which must be a constant.
-fn text(argument: &Expr) -> Result<String> {
-    let Expr::Literal(value, _) = argument else { return Err(usage()) };
-    match value {
-        ScalarValue::Null => Err(usage()),
-        value if value.is_null() => Err(usage()),
-        value => Ok(value.to_string()),
+fn constant(argument: &Expr) -> Result<&ScalarValue> {
+    match argument {
+        Expr::Literal(value, _) if !value.is_null() => Ok(value),
+        _ => Err(usage()),
     }
+}
+
+/// The text of an argument that is one.
+fn text(argument: &Expr) -> Result<&str> {
+    constant(argument)?.try_as_str().flatten().ok_or_else(usage)
+}
+
+/// The version that an argument means. Times without a zone are UTC.
+fn version(argument: &Expr) -> Result<AtVersion> {
+    let value = constant(argument)?;
+    let data_type = value.data_type();
+    if let Some(text) = value.try_as_str().flatten() {
+        return AtVersion::parse(text).ok_or_else(usage);
+    }
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let time = match &data_type {
+        whole if whole.is_integer() => {
+            return value.to_string().parse().map(AtVersion::Number).map_err(|_| usage());
+        }
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => value.cast_to(&micros)?,
+        DataType::Interval(_) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+            let now = ScalarValue::TimestampMicrosecond(Some(i64::try_from(now).unwrap_or(i64::MAX)), None);
+            now.sub(value)?
+        }
+        _ => return Err(usage()),
+    };
+    let ScalarValue::TimestampMicrosecond(Some(micros), _) = time else { return Err(usage()) };
+    let micros = u64::try_from(micros).map_err(|_| usage())?;
+    Ok(AtVersion::Time(UNIX_EPOCH + Duration::from_micros(micros)))
 }
 
 /// Runs work that waits for files on a thread of its own: functions are called in the middle of planning, on

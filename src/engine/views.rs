@@ -36,9 +36,14 @@ impl PlanView for Views {
         gate::check_query(&statement).map_err(external)?;
         let mut state = self.base.clone();
         view.schema.as_str().clone_into(&mut state.config_mut().options_mut().catalog.default_schema);
-        state.register_catalog_list(Arc::new(datasets));
+        let datasets = Arc::new(datasets);
+        state.register_catalog_list(Arc::clone(&datasets) as _);
         add_versions(&mut state, &self.catalog, view.schema.as_str());
         gate::check_tables(&state.resolve_table_references(&statement)?).map_err(external)?;
-        sql::plan(&state, statement).await
+        // What is wrong with the view is no matter of the statement above, which would be planned again for it: of views on
+        // top of each other each twice as often as the next.
+        sql::plan(&state, statement).await.map_err(|error| {
+            external(datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into()))
+        })
     }
 }

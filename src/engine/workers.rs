@@ -15,7 +15,7 @@ use crate::storage::{end_runtimes, outcome};
 /// The stack of a worker. Plans are walked recursively in places that DataFusion does not guard; the
 /// depth limit of SQL is chosen so that this is enough, also without optimisation. Only what is used
 /// takes memory.
-const STACK_BYTES: usize = 64 << 20;
+pub(super) const STACK_BYTES: usize = 64 << 20;
 
 /// Times as many threads as a query has that runs alone are shared by several. They can be in computations that do not
 /// return for long: the system's scheduler must have others to share the cores with.
@@ -55,6 +55,11 @@ impl Workers {
         let others = self.queries.fetch_add(1, Ordering::Relaxed);
         let pool = if others == 0 { &self.alone } else { &self.shared };
         Lane { runtime: pool.handle.clone(), queries: Arc::clone(&self.queries) }
+    }
+
+    /// The runtime of what is no query.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.shared.handle
     }
 
     /// Runs `work` that is no query on a worker. It is aborted when the caller is dropped; a panic is an internal error.

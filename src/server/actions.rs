@@ -19,7 +19,7 @@ use super::lenient;
 use super::rpc::Rpc;
 use super::session::Client;
 use super::target::named;
-use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, Kind, SchemaName};
+use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, DropOptions, Kind, SchemaName};
 use crate::engine::deadline_exceeded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
@@ -29,6 +29,8 @@ const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
 const DESCRIBE: &str = "describe_dataset";
 const RENAME: &str = "rename_dataset";
+const TRASH: &str = "list_trash";
+const UNDROP: &str = "undrop_dataset";
 const OPTIMIZE: &str = "optimize_dataset";
 const VACUUM: &str = "vacuum_dataset";
 const RESTORE: &str = "restore_dataset";
@@ -37,11 +39,21 @@ const CANCEL: &str = "cancel_query";
 const COMMITS: usize = 20;
 
 /// The actions, with descriptions that say what their bodies are.
-const ACTIONS: [(&str, &str); 8] = [
+const ACTIONS: [(&str, &str); 10] = [
     (
         DROP,
-        "Delete a dataset. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion} as \
-         JSON or protobuf. Answer: DropDatasetResponse {name, schema, version, kept}.",
+        "Move a dataset to the trash. Body: its name, or airstrip.v1.DropDatasetRequest {name, schema, ifVersion, \
+         keepOtherFiles} as JSON or protobuf. Answer: DropDatasetResponse {name, schema, version, kept, trashed}.",
+    ),
+    (
+        TRASH,
+        "List what was dropped or replaced and can come back. Body: nothing or a name, both answered in JSON, or \
+         airstrip.v1.ListTrashRequest {name, schema} as JSON or protobuf. Answer: ListTrashResponse {entries}.",
+    ),
+    (
+        UNDROP,
+        "Bring back what was dropped or replaced. Body: its name, or airstrip.v1.UndropDatasetRequest {name, schema, \
+         version, newName} as JSON or protobuf. Answer: UndropDatasetResponse {name, schema, version}.",
     ),
     (
         REGISTER,
@@ -116,6 +128,8 @@ impl Handler {
                     decode_or_name(body, |name| proto::DropDatasetRequest { name, ..Default::default() })?;
                 encode(&self.drop_dataset(request, rpc).await?, encoding)
             }
+            TRASH => self.list_trash(body).await,
+            UNDROP => self.undrop_dataset(body, rpc).await,
             REGISTER => {
                 let (request, encoding) = decode(body)?;
                 encode(&self.register_dataset(request, rpc).await?, encoding)
@@ -169,15 +183,21 @@ impl Handler {
         let dataset = named(&request.schema, &request.name, &catalog).await?;
         rpc.about(&dataset.to_string());
         let dropped = dataset.clone();
-        let dropping = blocking(move || {
-            let if_version = (!request.if_version.is_empty()).then_some(request.if_version.as_str());
-            catalog.drop_dataset(&dropped, if_version)
-        });
-        let dropped = dropping.await?;
+        let options = DropOptions {
+            if_version: (!request.if_version.is_empty()).then_some(request.if_version),
+            keep_other_files: request.keep_other_files,
+        };
+        let dropped = blocking(move || catalog.drop_dataset(&dropped, &options)).await?;
         let version = dropped.version.map(|version| version.to_string()).unwrap_or_default();
         let kept = dropped.kept.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let (name, schema) = names(&dataset);
-        Ok(proto::DropDatasetResponse { name, schema, version, kept })
+        Ok(proto::DropDatasetResponse {
+            name,
+            schema,
+            version,
+            kept,
+            trashed: (!dropped.trashed).then_some(false),
+        })
     }
 
     async fn register_dataset(
@@ -407,7 +427,7 @@ fn kind_of(kind: &Kind) -> proto::DatasetKind {
     }
 }
 
-fn timestamp(time: std::time::SystemTime) -> Option<pbjson_types::Timestamp> {
+pub(super) fn timestamp(time: std::time::SystemTime) -> Option<pbjson_types::Timestamp> {
     let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
     let nanos = i32::try_from(since.subsec_nanos()).ok()?;
     Some(pbjson_types::Timestamp { seconds: i64::try_from(since.as_secs()).ok()?, nanos })
@@ -415,7 +435,7 @@ fn timestamp(time: std::time::SystemTime) -> Option<pbjson_types::Timestamp> {
 
 /// How a body was encoded, and so how its answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Protobuf,
     Json,
 }
@@ -435,7 +455,7 @@ fn decode<M: Message + Default + DeserializeOwned>(body: &Bytes) -> Result<(M, E
 
 /// The same where a bare name will do. A message's first byte is the tag of one of its fields, a
 /// control character, which no name has.
-fn decode_or_name<M: Message + Default + DeserializeOwned>(
+pub(super) fn decode_or_name<M: Message + Default + DeserializeOwned>(
     body: &Bytes,
     of_name: impl FnOnce(String) -> M,
 ) -> Result<(M, Encoding)> {
@@ -448,7 +468,7 @@ fn decode_or_name<M: Message + Default + DeserializeOwned>(
     }
 }
 
-fn encode(message: &(impl Message + Serialize), encoding: Encoding) -> Result<Bytes> {
+pub(super) fn encode(message: &(impl Message + Serialize), encoding: Encoding) -> Result<Bytes> {
     match encoding {
         Encoding::Protobuf => Ok(message.encode_to_vec().into()),
         Encoding::Json => serde_json::to_vec(message)

@@ -57,6 +57,11 @@ impl Downloads {
         })
     }
 
+    /// Gives back the memory of what can be made again.
+    pub(super) fn release_memory(&self) {
+        self.cache.clear();
+    }
+
     /// The messages of a scan.
     pub(super) fn stream(
         &self,

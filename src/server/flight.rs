@@ -41,10 +41,13 @@ impl Handler {
         let sessions = Sessions::new(options.sessions);
         let listed = sessions.clone();
         engine.add_system_table("sessions", sessions_schema(), Box::new(move || listed.table()));
+        let downloads = Downloads::new(options.downloads)?;
+        let cached = downloads.clone();
+        engine.add_relief(Box::new(move || cached.release_memory()));
         Ok(Self {
             sessions,
             statements: Statements::new(options.statements),
-            downloads: Downloads::new(options.downloads)?,
+            downloads,
             functions: Arc::new(Functions::of(&engine)),
             engine,
             options: Arc::new(options),

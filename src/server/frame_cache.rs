@@ -105,6 +105,13 @@ impl FrameCache {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Gives all memory back.
+    pub(super) fn clear(&self) {
+        if let Some(kept) = &self.inner.kept {
+            kept.clear();
+        }
+    }
+
     /// The messages of a piece: kept, shared, or made.
     pub(super) async fn get<R>(
         &self,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 
@@ -55,7 +56,7 @@ impl Handler {
 
     fn download(&self, scan: RawScan, client: &Client, rpc: Rpc) -> Result<Chunks> {
         let chunks = self.downloads.stream(scan, client.framing)?;
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), Work::here()))
     }
 
     pub(super) async fn get_query(&self, query: SqlQuery, client: &Client, rpc: Rpc) -> Result<Chunks> {
@@ -85,20 +86,21 @@ impl Handler {
             let SqlQuery { source, bound, schema_digest, .. } = query;
             let planned = self.engine.plan_for(&activity, &source, &environment, bound, deadline).await?;
             check_schema_digest(schema_digest.as_deref(), &planned.schema_digest())?;
-            let (guard, stopped) = (planned.cancel_guard(), activity.token().clone());
-            if let Some(scan) = planned.raw_scan() {
+            let (guard, control) = (planned.cancel_guard(), activity.control().clone());
+            let schema = client.shown(&planned);
+            if let Some(scan) = planned.raw_scan(&schema) {
                 activity.run();
                 let chunks = self.downloads.stream(scan, client.framing)?;
-                let work = Work::query(Handle::current(), deadline, guard, stopped);
+                let work = Work::query(Handle::current(), deadline, guard, control, permit.clone());
                 return Ok((watched(chunks, Arc::clone(&activity), permit).boxed(), work));
             }
-            let gathering = client.framing.size.gathering();
+            let (gathering, place) = (client.framing.size.gathering(), permit.clone());
             let stream = self.engine.run(planned, Arc::clone(&activity), permit, deadline, gathering).await?;
-            let work = Work::query(stream.runtime().clone(), deadline, guard, stopped);
-            Ok((query_chunks(stream, client.framing)?.boxed(), work))
+            let work = Work::query(stream.runtime().clone(), deadline, guard, control, place);
+            Ok((query_chunks(stream, &schema, client.framing)?.boxed(), work))
         };
         let (chunks, work) = started.await.inspect_err(|error| activity.end(Some(error)))?;
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, work))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), work))
     }
 
     /// Plans a query to find out about its result.
@@ -138,9 +140,13 @@ fn watched(
     })
 }
 
-/// The messages of a query's result.
-fn query_chunks(stream: QueryStream, framing: Framing) -> Result<impl Stream<Item = Result<Chunk>> + Send> {
-    let opening = opening(stream.schema());
+/// The messages of a query's result, in `schema`: the stream's, with metadata or without.
+fn query_chunks(
+    stream: QueryStream,
+    schema: &SchemaRef,
+    framing: Framing,
+) -> Result<impl Stream<Item = Result<Chunk>> + Send + use<>> {
+    let opening = opening(schema);
     let encoder = FrameEncoder::new(stream.schema(), framing)?;
     let rest = futures::stream::try_unfold((stream, encoder), |(mut stream, mut encoder)| async {
         let chunk = match stream.next().await.transpose()? {

@@ -11,13 +11,14 @@ const BEGIN: &str = "x-airstrip-";
 const MAX_NAME: usize = 100;
 
 /// All that there are.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "x-airstrip-allow",
     "x-airstrip-commit",
     "x-airstrip-compression",
     "x-airstrip-endpoints",
     "x-airstrip-expected-rows",
     "x-airstrip-if-version",
+    "x-airstrip-keep-other-files",
     "x-airstrip-message-size",
     "x-airstrip-mode",
     "x-airstrip-partition-by",

@@ -70,7 +70,7 @@ impl Handler {
         let query = query.promised(planned.schema_digest(), until);
         let rows = planned.exact_rows().and_then(|rows| i64::try_from(rows).ok()).unwrap_or(-1);
         let info = FlightInfo {
-            schema: ipc_schema(planned.schema()).into(),
+            schema: ipc_schema(&client.shown(&planned)).into(),
             total_records: rows,
             total_bytes: -1,
             ordered: true,
@@ -99,7 +99,9 @@ impl Handler {
                 let snapshot = blocking(move || catalog.snapshot_at(&dataset, at)).await?;
                 Ok(snapshot.dataset.ipc_schema())
             }
-            Target::Query(query) => Ok(ipc_schema(self.plan(&query, client, rpc).await?.schema()).into()),
+            Target::Query(query) => {
+                Ok(ipc_schema(&client.shown(&self.plan(&query, client, rpc).await?)).into())
+            }
             Target::Command(command) => self.command_schema(command, client, rpc).await,
             Target::Change { .. } | Target::RowGroups(_) => {
                 Err(Error::invalid("a ticket is redeemed by DoGet"))

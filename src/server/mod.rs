@@ -43,6 +43,7 @@ mod status;
 mod strings;
 mod target;
 mod terms;
+mod trash;
 mod views;
 mod zero_copy;
 

@@ -167,6 +167,7 @@ fn put_result(dataset: &DatasetRef, receipt: &Receipt) -> Result<PutResult> {
         rows: receipt.rows,
         bytes: receipt.bytes,
         version: receipt.version.as_str().to_owned(),
+        trashed: receipt.trashed.filter(|trashed| !trashed),
     };
     let json = serde_json::to_vec(&receipt)
         .map_err(|error| Error::internal(format!("writing a receipt: {error}")))?;

@@ -7,15 +7,15 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::DropGuard;
 use tonic::Status;
 use tracing::Instrument;
 
 use super::frames::Chunk;
 use super::rpc::Rpc;
 use super::status::status;
-use crate::engine::{cancelled, deadline_exceeded};
+use crate::engine::{Control, Permit, deadline_exceeded};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A response's stream.
@@ -42,14 +42,31 @@ pub(super) struct Work {
     deadline: Option<Instant>,
     /// Told when the response is dropped, even while the task is deep in a computation.
     guard: Option<DropGuard>,
-    /// Tells that somebody else stopped the query.
-    stopped: CancellationToken,
+    /// Tells that the query was stopped, and why.
+    control: Control,
+    /// The query's place among those that run.
+    permit: Option<Permit>,
+}
+
+/// How long a client may take nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Until its query leaves its place to others.
+    pub(super) pause: Duration,
+    /// Until its stream ends.
+    pub(super) end: Duration,
 }
 
 impl Work {
     /// Work that is done on the caller's runtime.
     pub(super) fn here() -> Self {
-        Self { runtime: Handle::current(), deadline: None, guard: None, stopped: CancellationToken::new() }
+        Self {
+            runtime: Handle::current(),
+            deadline: None,
+            guard: None,
+            control: Control::default(),
+            permit: None,
+        }
     }
 
     /// A query on the engine's threads.
@@ -57,27 +74,29 @@ impl Work {
         runtime: Handle,
         deadline: Instant,
         guard: DropGuard,
-        stopped: CancellationToken,
+        control: Control,
+        permit: Permit,
     ) -> Self {
-        Self { runtime, deadline: Some(deadline), guard: Some(guard), stopped }
+        Self { runtime, deadline: Some(deadline), guard: Some(guard), control, permit: Some(permit) }
     }
 }
 
 /// Runs `chunks` in a task of its own, a little ahead of the client, and streams the messages.
 ///
 /// The task ends, and with it all work behind it, as soon as the response is dropped (the client went
-/// away), or when the client takes nothing for `patience`.
+/// away), or when the client takes nothing for as long as `patience` has.
 pub(super) fn stream_chunks(
     chunks: impl Stream<Item = Result<Chunk>> + Send + 'static,
     rpc: Rpc,
-    patience: Duration,
+    patience: Patience,
     work: Work,
 ) -> Chunks {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let span = rpc.span().clone();
-    work.runtime.spawn(produce(chunks, sender, patience).instrument(span));
-    let Work { deadline, guard, stopped, .. } = work;
-    let listening = Listening { receiver, deadline, stopped, _guard: guard };
+    let Work { runtime, deadline, guard, control, permit } = work;
+    let listener = Listener { sender, patience, control: control.clone(), permit };
+    runtime.spawn(produce(chunks, listener).instrument(span));
+    let listening = Listening { receiver, deadline, control, _guard: guard };
     let items = futures::stream::unfold(Some(listening), move |listening| {
         let rpc = rpc.clone();
         async move {
@@ -111,7 +130,7 @@ pub(super) fn flight_data(chunks: Chunks) -> Responses<FlightData> {
 struct Listening {
     receiver: mpsc::Receiver<Item>,
     deadline: Option<Instant>,
-    stopped: CancellationToken,
+    control: Control,
     _guard: Option<DropGuard>,
 }
 
@@ -121,7 +140,7 @@ impl Listening {
         let received = tokio::select! {
             biased;
             received = self.receiver.recv() => received,
-            () = self.stopped.cancelled() => return Err(cancelled()),
+            error = self.control.stopped() => return Err(error),
             () = past(self.deadline) => return Err(deadline_exceeded()),
         };
         match received {
@@ -141,13 +160,67 @@ async fn past(deadline: Option<Instant>) {
     }
 }
 
-async fn produce(chunks: impl Stream<Item = Result<Chunk>>, sender: mpsc::Sender<Item>, patience: Duration) {
+/// The producing task's end of the channel.
+struct Listener {
+    sender: mpsc::Sender<Item>,
+    patience: Patience,
+    control: Control,
+    permit: Option<Permit>,
+}
+
+impl Listener {
+    /// Waits until the client has taken what came before `item`. The error of a client that takes nothing for too long, or
+    /// whose query is stopped meanwhile; `None` for one that went away.
+    async fn send(&self, item: Item) -> Option<Result<()>> {
+        let sending = self.sender.send(item);
+        tokio::pin!(sending);
+        let Patience { pause, end } = self.patience;
+        let paused = tokio::select! {
+            biased;
+            sent = &mut sending => return sent.ok().map(Ok),
+            error = self.control.stopped() => return Some(Err(error)),
+            () = tokio::time::sleep(pause.min(end)) => self.permit.as_ref().is_none_or(Permit::pause),
+        };
+        if !paused {
+            return Some(Err(taken_nothing("because many others wait like it, ", pause)));
+        }
+        let sent = tokio::select! {
+            biased;
+            sent = &mut sending => sent,
+            error = self.control.stopped() => return Some(Err(error)),
+            () = tokio::time::sleep(end.saturating_sub(pause)) => return Some(Err(taken_nothing("", end))),
+        };
+        sent.ok()?;
+        if let Some(permit) = &self.permit {
+            tokio::select! {
+                () = permit.resume() => {}
+                error = self.control.stopped() => return Some(Err(error)),
+                () = self.sender.closed() => return None,
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+/// The error of a client that took nothing for `time`.
+fn taken_nothing(why: &str, time: Duration) -> Error {
+    let seconds = time.as_secs();
+    tracing::info!(seconds, "the client takes nothing: its stream ends");
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        format!(
+            "{why}the stream ended: nothing was taken for {seconds} s (the settings idle-timeout and pause-timeout)"
+        ),
+    )
+}
+
+async fn produce(chunks: impl Stream<Item = Result<Chunk>>, listener: Listener) {
     // Boxed, so that it can be dropped before this function ends.
     let mut chunks = Box::pin(chunks);
     loop {
         let item = tokio::select! {
             biased;
-            () = sender.closed() => return,
+            () = listener.sender.closed() => return,
             next = chunks.next() => match next {
                 Some(Ok(chunk)) => Item::Chunk(chunk),
                 Some(Err(error)) => Item::Failed(error),
@@ -155,18 +228,21 @@ async fn produce(chunks: impl Stream<Item = Result<Chunk>>, sender: mpsc::Sender
             },
         };
         let last = !matches!(item, Item::Chunk(_));
-        match tokio::time::timeout(patience, sender.send(item)).await {
-            Ok(Ok(())) if !last => {}
-            Ok(_) => return,
-            Err(_) => {
-                tracing::info!(seconds = patience.as_secs(), "the client takes nothing: its stream ends");
-                let error = Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!("nothing was taken for {} s (the setting idle-timeout)", patience.as_secs()),
-                );
+        if last {
+            // What is behind the stream is over, and its place free, however long the client takes.
+            drop(chunks);
+            drop(listener.permit);
+            let _ = timeout(listener.patience.end, listener.sender.send(item)).await;
+            return;
+        }
+        match listener.send(item).await {
+            Some(Ok(())) => {}
+            None => return,
+            Some(Err(error)) => {
                 // The work behind the stream is over; the error waits for whenever the client reads on.
                 drop(chunks);
-                let _ = sender.send(Item::Failed(error)).await;
+                drop(listener.permit);
+                let _ = listener.sender.send(Item::Failed(error)).await;
                 return;
             }
         }
@@ -182,8 +258,12 @@ mod tests {
         Chunk { frames: Vec::new(), rows: 1 }
     }
 
+    fn patience(millis: u64) -> Patience {
+        Patience { pause: Duration::from_millis(millis / 2), end: Duration::from_millis(millis) }
+    }
+
     async fn outcome(chunks: impl Stream<Item = Result<Chunk>> + Send + 'static) -> Vec<bool> {
-        let stream = stream_chunks(chunks, Rpc::detached(), Duration::from_secs(60), Work::here());
+        let stream = stream_chunks(chunks, Rpc::detached(), patience(60_000), Work::here());
         stream.map(|message| message.is_ok()).collect().await
     }
 
@@ -207,7 +287,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_loses_its_stream() {
         let endless = futures::stream::repeat_with(|| Ok(chunk()));
-        let mut stream = stream_chunks(endless, Rpc::detached(), Duration::from_millis(20), Work::here());
+        let mut stream = stream_chunks(endless, Rpc::detached(), patience(20), Work::here());
         stream.next().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         let rest: Vec<_> = stream.collect().await;
@@ -222,7 +302,7 @@ mod tests {
             let _alive = alive;
             std::future::pending::<Result<Chunk>>().await
         });
-        drop(stream_chunks(pending, Rpc::detached(), Duration::from_secs(60), Work::here()));
+        drop(stream_chunks(pending, Rpc::detached(), patience(60_000), Work::here()));
         assert_eq!(gone.recv().await, None);
     }
 }

@@ -17,6 +17,7 @@ use super::download::DownloadOptions;
 use super::flight::Handler;
 use super::flight_sql::StatementsOptions;
 use super::http2::{self, HttpOptions};
+use super::respond::Patience;
 use super::rpc::RpcLayer;
 use super::session::SessionOptions;
 use super::terms::UploadOptions;
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub query_timeout: Duration,
     /// How long a stream may stand still on the client's side.
     pub idle_timeout: Duration,
+    /// How long a query keeps its place among those that run while its client takes nothing.
+    pub pause_timeout: Duration,
     /// How long requests may go on after the server was asked to stop.
     pub drain_timeout: Duration,
     /// The largest message that is taken, in bytes.
@@ -53,6 +56,13 @@ pub struct ServerOptions {
     pub sessions: SessionOptions,
     /// The limits of prepared statements.
     pub statements: StatementsOptions,
+}
+
+impl ServerOptions {
+    /// How long clients may take nothing.
+    pub(super) fn patience(&self) -> Patience {
+        Patience { pause: self.pause_timeout, end: self.idle_timeout }
+    }
 }
 
 /// The gRPC server.

@@ -22,10 +22,13 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use uuid::Uuid;
 
 use super::connection::{ConnectionId, Peer};
+use super::flight_sql::described_result;
 use super::frames::{Framing, MessageSize};
 use super::handshake::{TOKEN, user};
 use super::headers::{self, header, name_of};
-use crate::engine::{Endpoints, Environment, Scope, TemporaryTables, TypeProfile, time_field, times};
+use crate::engine::{
+    Endpoints, Environment, Origin, Query, Scope, TemporaryTables, TypeProfile, time_field, times,
+};
 use crate::error::{Error, Result};
 
 /// How long a client may take to come back with its cookie after its connection ended.
@@ -49,6 +52,9 @@ const CPP_CORE: &str = "grpc-c++";
 
 /// The name of users who give none.
 pub(super) const ANONYMOUS: &str = "anonymous";
+
+/// How the user agents of gRPC's Java implementation begin: those of JDBC and Spark.
+const JAVA: &str = "grpc-java";
 
 /// The limits of sessions.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +166,8 @@ pub(super) struct Client {
     pub(super) framing: Framing,
     /// Whether the request came through a proxy that says so.
     pub(super) behind_proxy: bool,
+    /// Whether it is one of Java's: what is known of the JDBC driver holds for it.
+    pub(super) is_java: bool,
 }
 
 impl Client {
@@ -210,8 +218,9 @@ impl Client {
             (None, _) => MessageSize::Usual,
         };
         let endpoints = header(metadata, "x-airstrip-endpoints")?.map(Endpoints::parse).transpose()?;
+        let is_java = text("user-agent").is_some_and(|agent| agent.starts_with(JAVA));
         let framing = Framing { size, compression };
-        Ok(Self { key, offered, user, types, endpoints, framing, behind_proxy })
+        Ok(Self { key, offered, user, types, endpoints, framing, behind_proxy, is_java })
     }
 
     /// The client of a request.
@@ -219,6 +228,17 @@ impl Client {
         let peer = request.extensions().get::<Peer>();
         let peer = peer.ok_or_else(|| Error::internal("the request came in without its connection"))?;
         Self::of(request.metadata(), peer)
+    }
+
+    /// The schema of a query's result as this client is shown it, everywhere.
+    pub(super) fn shown(&self, query: &Query) -> SchemaRef {
+        self.described(query.schema(), query.origins())
+    }
+
+    /// The same, of a result with these columns. What drivers look for in the metadata of columns is for those that
+    /// look: others would show it to people, and store it with what they read.
+    pub(super) fn described(&self, columns: &SchemaRef, origins: &[Option<Origin>]) -> SchemaRef {
+        if self.is_java { described_result(columns, origins) } else { Arc::clone(columns) }
     }
 
     /// What a thing of this client's is known to belong to; `None` where the connection is all that is
@@ -371,6 +391,7 @@ impl Sessions {
 }
 
 fn with_types_of(client: &Client, mut environment: Environment) -> Environment {
+    environment.user.clone_from(&client.user);
     if let Some(types) = client.types {
         environment.scope.types = types;
     }

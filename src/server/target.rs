@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::frames::pack;
 use super::receive::unpack;
 use crate::catalog::{AtVersion, Catalog, DatasetName, DatasetRef};
-use crate::engine::{Bound, Scope, Source, TypeProfile};
+use crate::engine::{Bound, Scope, Source, TypeProfile, near_verb};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
 use crate::storage::blocking;
@@ -103,6 +103,9 @@ fn nanos(time: SystemTime) -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// Characters of a text that an error shows.
+const SHOWN: usize = 100;
+
 impl Target {
     /// Reads a ticket: one of ours or of Flight SQL's; else a dataset's name; else SQL.
     pub(super) async fn of_ticket(ticket: &Ticket, scope: Scope, catalog: &Arc<Catalog>) -> Result<Self> {
@@ -153,6 +156,14 @@ impl Target {
         }
         let words = text.split_whitespace().count();
         if !looks_like_sql(text) && (reading == Reading::Ticket || words == 1) {
+            if words > 1
+                && let Some(verb) = near_verb(text)
+            {
+                let text: String = text.chars().take(SHOWN).collect();
+                return Err(Error::not_found(format!(
+                    "there is no dataset {text:?}; if it is SQL: did you mean {verb}?"
+                )));
+            }
             // Taken for a name: the error of a missing dataset, or of a text that is no name, says so.
             return Ok(Self::Dataset(DatasetRef::in_default(DatasetName::parse(text)?)));
         }
@@ -321,7 +332,7 @@ pub(super) async fn named(schema: &str, name: &str, catalog: &Arc<Catalog>) -> R
 /// Whether a text that names no dataset was meant as SQL: it has several words, and the first is one
 /// that statements begin with.
 fn looks_like_sql(text: &str) -> bool {
-    const OPENERS: [&str; 38] = [
+    const OPENERS: [&str; 39] = [
         "select",
         "with",
         "values",
@@ -341,6 +352,7 @@ fn looks_like_sql(text: &str) -> bool {
         "set",
         "reset",
         "truncate",
+        "undrop",
         "begin",
         "start",
         "commit",

@@ -287,6 +287,15 @@ fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
             return Err(Error::invalid(format!("x-airstrip-schema is strict or merge, not {other:?}")));
         }
     };
+    let keep_other_files = match header(metadata, "x-airstrip-keep-other-files")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "x-airstrip-keep-other-files is true or false, not {other:?}"
+            )));
+        }
+    };
     let transaction = header(metadata, "x-airstrip-txn")?.map(parse_transaction).transpose()?;
     let columns = header(metadata, "x-airstrip-partition-by")?;
     let partition_by = columns.map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
@@ -295,6 +304,7 @@ fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
         mode,
         if_version,
         merge_schema,
+        keep_other_files,
         transaction,
         partition_by: partition_by.unwrap_or_default(),
         guards: allowed.map_or(Ok(Guards::all()), |text| guards(ALLOW, text))?,

@@ -4,9 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, Metadata, MetadataExt};
-use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
+use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
 
+use super::disk::exhausted;
 use super::file::{FileStat, HeldFile};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -73,19 +74,35 @@ impl Area {
 
     /// Whether what lies at `path` is a link.
     pub fn is_link(&self, path: &Path) -> Result<bool> {
-        let found = if_there(self.dir.symlink_metadata(path));
-        let found = found.map_err(|error| io_error("look at", path, error))?;
-        Ok(found.is_some_and(|found| found.is_symlink()))
+        Ok(self.look_at_name(path)?.is_some_and(|found| found.is_symlink()))
     }
 
-    /// Opens the file at `path` for reading, if it is there.
+    /// Whether anything has the name `path`: a link that leads nowhere, too.
+    pub fn has_name(&self, path: &Path) -> Result<bool> {
+        Ok(self.look_at_name(path)?.is_some())
+    }
+
+    /// What the file system says of the name `path` itself, be it a link; `None` if there is none.
+    pub(super) fn look_at_name(&self, path: &Path) -> Result<Option<Metadata>> {
+        let found = if_there(self.dir.symlink_metadata(path));
+        found.map_err(|error| io_error("look at", path, error))
+    }
+
+    /// Opens the regular file at `path` for reading, if it is there.
     pub fn open_if_there(&self, path: &Path) -> Result<Option<File>> {
-        if_there(self.dir.open(path)).map_err(|error| io_error("open", path, error))
+        if_there(open_file(&self.dir, path)).map_err(|error| io_error("open", path, error))
     }
 
     /// Opens the regular file at `path` for reading and holds it.
     pub fn hold(&self, path: &Path) -> Result<HeldFile> {
         HeldFile::open_in(&self.dir, path)
+    }
+
+    /// The same for a reader, who is refused while no more descriptors are left than commits may need.
+    pub fn hold_to_read(&self, path: &Path) -> Result<HeldFile> {
+        let held = HeldFile::open_in(&self.dir, path)?;
+        held.check_reserve()?;
+        Ok(held)
     }
 
     /// What the file system says of the regular file at `path`, without opening it.
@@ -115,6 +132,34 @@ impl Area {
     }
 }
 
+/// Opens the regular file at `path` beneath `dir` for reading. Of a FIFO nobody waits for the other end, and neither it nor
+/// a device is a file here.
+pub(super) fn open_file(dir: &Dir, path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match dir.open_with(path, &options) {
+        // What a socket answers.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+            return Err(io::Error::other(no_regular_file(path)));
+        }
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_file() || metadata.is_dir() {
+        Ok(file)
+    } else {
+        Err(io::Error::other(no_regular_file(path)))
+    }
+}
+
+/// The error for what has the name of a file and is something else.
+pub fn no_regular_file(path: &Path) -> Error {
+    Error::precondition(format!(
+        "{} is no regular file (it is a FIFO, a socket or a device), and is not read; move it away",
+        path.display()
+    ))
+}
+
 /// What was found, or nothing where the error says that there is nothing.
 pub(super) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
@@ -133,22 +178,24 @@ fn means_nothing_there(error: &io::Error) -> bool {
 }
 
 /// The error of a failed operation on a file of the store. `path` is relative to its area.
-pub(super) fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
+pub fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
     let path = path.display();
+    if let Some(ours) = Error::find_in(&error) {
+        return ours.duplicate();
+    }
+    if let Some(exhausted) = exhausted(&format!("{verb} {path}"), &error) {
+        return exhausted.with_source(error);
+    }
     let kind = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
         io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
-        // What cap-std answers where a path or link would lead out of the area.
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            ErrorKind::ResourceExhausted
-        }
-        _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            return Error::exhausted(format!(
-                "cannot {verb} {path}: the server has no file descriptors left; raise its limit (ulimit -n)"
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+            return Error::precondition(format!(
+                "cannot {verb} {path}: it is a link, or lies behind one, that leads out of the folder it belongs to"
             ))
             .with_source(error);
         }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
         _ => ErrorKind::Internal,
     };
     Error::new(kind, format!("cannot {verb} {path}: {error}")).with_source(error)

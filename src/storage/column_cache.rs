@@ -104,6 +104,13 @@ impl ColumnCache {
         self.kept.is_some()
     }
 
+    /// Gives all memory back.
+    pub fn clear(&self) {
+        if let Some(kept) = &self.kept {
+            kept.clear();
+        }
+    }
+
     /// Whether a column is kept.
     pub fn has(&self, key: &ColumnKey) -> bool {
         self.kept.as_ref().is_some_and(|kept| kept.peek(key).is_some())

@@ -33,7 +33,8 @@ use parquet::schema::types::{ColumnPath, TypePtr};
 use super::area::io_error;
 use super::choice::{self, Choice, choose};
 use super::encoders::Encoders;
-use super::pages::PageMemory;
+use super::file_writer::FileWriter;
+use super::pages::{GroupPages, PageMemory};
 use crate::error::{Error, Result, contain};
 
 /// The most rows and bytes of a unit.
@@ -52,7 +53,7 @@ const FILTERS: usize = 8;
 
 /// Writes batches to a Parquet file. Dropped, it ends what is still queued.
 pub(super) struct ParallelWriter<W: Write + Send> {
-    file: SerializedFileWriter<W>,
+    file: FileWriter<W>,
     schema: SchemaRef,
     properties: WriterPropertiesBuilder,
     /// Makes the columns of row groups, with what was found out about them.
@@ -84,7 +85,7 @@ impl<W: Write + Send> ParallelWriter<W> {
     ) -> Result<Self, ParquetError> {
         let built = Arc::new(properties.clone().build());
         let parquet = ArrowSchemaConverter::new().with_coerce_types(built.coerce_types()).convert(&schema)?;
-        let file = SerializedFileWriter::new(sink, parquet.root_schema_ptr(), Arc::clone(&built))?;
+        let file = FileWriter::new(sink, parquet.root_schema_ptr(), Arc::clone(&built))?;
         Ok(Self {
             file,
             schema,
@@ -134,7 +135,7 @@ impl<W: Write + Send> ParallelWriter<W> {
         }
         self.close_group()?;
         self.append_closed()?;
-        self.file.into_inner().map_err(write_error)
+        self.file.finish().map_err(write_error)
     }
 
     /// Queues what was gathered.
@@ -166,7 +167,8 @@ impl<W: Write + Send> ParallelWriter<W> {
                 .map_err(|text| panicked(&text))?
                 .map_err(write_error)?,
         };
-        let factory = factory.with_page_store_factory(self.memory.of_row_group());
+        let pages = self.memory.of_row_group();
+        let factory = factory.with_page_store_factory(Arc::new(pages.clone()));
         let writers = factory.create_column_writers(self.begun).map_err(write_error)?;
         self.factory = Some(factory);
         self.begun += 1;
@@ -178,7 +180,7 @@ impl<W: Write + Send> ParallelWriter<W> {
         let columns = fields.iter().zip(leaves).enumerate().map(|(index, (field, leaves))| {
             Arc::new(Column::new(index, Arc::clone(field), leaves, Arc::clone(&self.progress.0)))
         });
-        Ok(RowGroup { columns: columns.collect(), rows: 0 })
+        Ok(RowGroup { columns: columns.collect(), pages, rows: 0 })
     }
 
     /// What makes the columns of row groups that begin with the batches `first`.
@@ -206,7 +208,7 @@ impl<W: Write + Send> ParallelWriter<W> {
         for column in &group.columns {
             column.queue(Work::Close(done.clone()), &self.encoders);
         }
-        self.closing = Some(Closing { columns: group.columns.len(), chunks });
+        self.closing = Some(Closing { columns: group.columns.len(), pages: group.pages, chunks });
         Ok(())
     }
 
@@ -219,13 +221,8 @@ impl<W: Write + Send> ParallelWriter<W> {
             return Err(Error::internal("a column was lost on its way into a row group"));
         }
         columns.sort_unstable_by_key(|(index, _)| *index);
-        let append = || {
-            let mut group = self.file.next_row_group()?;
-            for chunk in columns.into_iter().flat_map(|(_, chunks)| chunks) {
-                chunk.append_to_row_group(&mut group)?;
-            }
-            group.close().map(|_| ())
-        };
+        let chunks = columns.into_iter().flat_map(|(_, chunks)| chunks);
+        let append = || self.file.append_group(chunks, &closing.pages);
         contain(append).map_err(|text| panicked(&text))?.map_err(write_error)
     }
 }
@@ -302,6 +299,7 @@ struct Unit {
 /// A row group that is being filled.
 struct RowGroup {
     columns: Vec<Arc<Column>>,
+    pages: GroupPages,
     rows: usize,
 }
 
@@ -315,6 +313,7 @@ impl RowGroup {
 /// A full row group, whose columns come in as they are ready.
 struct Closing {
     columns: usize,
+    pages: GroupPages,
     chunks: Receiver<(usize, Vec<ArrowColumnChunk>)>,
 }
 

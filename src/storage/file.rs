@@ -15,7 +15,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::pread;
 
-use super::area::io_error;
+use super::area::{io_error, open_file};
+use super::disk::check_reserve;
 use super::names::ColumnNames;
 use crate::error::{Error, Result};
 
@@ -142,8 +143,13 @@ struct Inner {
 impl HeldFile {
     /// Opens the regular file at `path` beneath `dir` and holds it.
     pub(super) fn open_in(dir: &Dir, path: &Path) -> Result<Self> {
-        let file = dir.open(path).map_err(|error| io_error("open", path, error))?.into_std();
+        let file = open_file(dir, path).map_err(|error| io_error("open", path, error))?.into_std();
         Self::new(file, path)
+    }
+
+    /// Fails where the file has taken a descriptor that reads are to leave to others.
+    pub(super) fn check_reserve(&self) -> Result<()> {
+        check_reserve(&self.inner.file, &self.inner.path)
     }
 
     /// Holds `file`, which lies at `path` in its area.
@@ -194,6 +200,24 @@ impl HeldFile {
             }
         }
         Ok(buffer.into())
+    }
+
+    /// What a failed [`read`](Self::read) means. A disk that cannot give what it was given has lost it.
+    pub fn read_error(&self, error: io::Error) -> Error {
+        if let Some(ours) = Error::find_in(&error) {
+            return ours.duplicate();
+        }
+        let path = &self.inner.path;
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::data_loss(format!("the file {} was cut while it was read", path.display()))
+            }
+            _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Error::data_loss(format!("the disk cannot read the file {}: {error}", path.display()))
+                    .with_source(error)
+            }
+            _ => io_error("read", path, error),
+        }
     }
 
     /// Fails if the file was written to since it was opened. Replacing or removing it is no such

@@ -17,7 +17,9 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::area::Area;
+use super::disk::{exhausted_in, exhausted_in_text};
 use super::file::{FileIdentity, FileStat, HeldFile};
+use super::lengths::widths;
 use super::logical::amended;
 use super::names::{ColumnNames, numbered, without_arrow_schema};
 use super::trust::{hides_nulls, trusted, with_some_nulls};
@@ -40,6 +42,8 @@ pub struct Footer {
     encoded: OnceLock<Bytes>,
     /// See [`for_queries`](Self::for_queries).
     queried: OnceLock<Arc<ParquetMetaData>>,
+    /// See [`widths`](Self::widths).
+    widths: OnceLock<Arc<[u64]>>,
 }
 
 impl Footer {
@@ -64,6 +68,11 @@ impl Footer {
     /// The footer with columns that are called by their places: `0`, `1`, …
     pub fn numbered(&self) -> Result<ParquetMetaData> {
         numbered(&self.metadata).map_err(|error| Error::internal(format!("a footer of numbers: {error}")))
+    }
+
+    /// About how many bytes each top-level column has in a row when it is decoded, where its rows are widest.
+    pub fn widths(&self) -> Arc<[u64]> {
+        Arc::clone(self.widths.get_or_init(|| widths(&self.metadata, &self.schema).into()))
     }
 
     /// A hash of the columns of the schema.
@@ -100,6 +109,7 @@ impl Footer {
             schema_hash: OnceLock::new(),
             encoded: OnceLock::new(),
             queried: OnceLock::new(),
+            widths: OnceLock::new(),
         };
         footer.check(file.path())?;
         Ok(footer)
@@ -187,6 +197,10 @@ const OTHER_KINDS: [(&[u8], &str); 9] = [
 fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
     const MAGIC: usize = 4;
     const LONGEST: usize = 24;
+    let (what, text) = (format!("read {}", file.path().display()), plain_text(&error));
+    if let Some(exhausted) = exhausted_in(&what, &error).or_else(|| exhausted_in_text(&what, &text)) {
+        return exhausted.with_source(error);
+    }
     let size = file.stat().size();
     let read = |offset: u64, length: usize| file.read(offset, length).unwrap_or_default();
     let head = read(0, LONGEST.min(usize::try_from(size).unwrap_or(LONGEST)));
@@ -206,7 +220,17 @@ fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
         return Error::unimplemented(format!("the file {path} has what is not supported: {what}"))
             .with_source(error);
     }
-    damaged(file.path(), &error.to_string()).with_source(error)
+    damaged(file.path(), &text).with_source(error)
+}
+
+/// What an error of the Parquet library says, without what it calls itself.
+pub(super) fn plain_text(error: &impl std::fmt::Display) -> String {
+    const CALLED: [&str; 4] = ["Parquet argument error: ", "Parquet error: ", "External: ", "Arrow: "];
+    let mut text = error.to_string();
+    while let Some(rest) = CALLED.iter().find_map(|called| text.strip_prefix(called)) {
+        text = rest.to_owned();
+    }
+    text
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
@@ -280,7 +304,7 @@ impl FooterCache {
         if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip, names)) {
             return Ok((stat, footer));
         }
-        let file = area.hold(path)?.with_names(names.cloned());
+        let file = area.hold_to_read(path)?.with_names(names.cloned());
         Ok((*file.stat(), self.of(&file)?))
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
-use super::area::{Area, if_there, io_error};
+use super::area::{Area, if_there, io_error, no_regular_file};
 use super::table_format::TableFormat;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,7 +37,7 @@ pub enum EntryKind {
 /// dot, and what a link points to outside of the area are left out.
 pub fn list_entries(area: &Area, path: &Path) -> Result<Vec<Entry>> {
     let dir = open_dir(area, path)?;
-    let mut entries = read_entries(&dir, path)?;
+    let (mut entries, _) = read_all(&dir, path, Some(area))?;
     entries.retain(|entry| !entry.name.starts_with('.'));
     Ok(entries)
 }
@@ -64,7 +64,7 @@ pub struct Parts {
 /// and Spark do. Fails for a folder that is a table of another format, or holds one: its files are no rows by
 /// themselves.
 pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Parts> {
-    let mut walk = Walk { limit, only_first: false, root: path, found: Parts::default() };
+    let mut walk = Walk { area, limit, only_first: false, root: path, found: Parts::default() };
     walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
     Ok(walk.found)
 }
@@ -84,7 +84,7 @@ pub enum Folder {
 ///
 /// Fails where it cannot be looked at: that says nothing of what it is.
 pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
-    let mut walk = Walk { limit: usize::MAX, only_first: true, root: path, found: Parts::default() };
+    let mut walk = Walk { area, limit: usize::MAX, only_first: true, root: path, found: Parts::default() };
     let walked = open_dir(area, path).and_then(|dir| walk.descend(&dir, path, &mut Vec::new()));
     match walked.map_err(|error| (error.kind(), error)) {
         Ok(()) if walk.found.parts.is_empty() => Ok(Folder::Other),
@@ -103,6 +103,7 @@ pub fn check_no_table(area: &Area, path: &Path) -> Result<()> {
 }
 
 struct Walk<'a> {
+    area: &'a Area,
     limit: usize,
     /// Whether the walk ends at the first file.
     only_first: bool,
@@ -116,7 +117,10 @@ impl Walk<'_> {
             let root = self.root.display();
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
-        let entries = read_entries(dir, path)?;
+        let (entries, others) = read_all(dir, path, Some(self.area))?;
+        if !self.only_first {
+            others.iter().try_for_each(|other| other.check_no_part(path))?;
+        }
         match TableFormat::of(dir, &entries, path)? {
             None => {}
             Some(TableFormat::SparkSink) if folders.is_empty() => self.found.is_sink = true,
@@ -163,25 +167,78 @@ pub(super) fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
 }
 
 pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
+    Ok(read_all(dir, path, None)?.0)
+}
+
+/// A name in a directory that is neither a file nor a directory.
+#[derive(Debug)]
+struct Other {
+    name: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// It is a FIFO, a socket or a device.
+    NoFile,
+    /// It is a link that leads nowhere, or out of the area.
+    Nowhere,
+    /// It is a link to a directory that is not below this one.
+    Elsewhere,
+}
+
+impl Other {
+    /// Fails if a part of a dataset may be meant: without it there would be fewer rows.
+    fn check_no_part(&self, path: &Path) -> Result<()> {
+        if self.name.starts_with(['_', '.']) {
+            return Ok(());
+        }
+        let (path, is_part) = (path.join(&self.name), self.name.ends_with(".parquet"));
+        match self.why {
+            Why::NoFile if is_part => Err(no_regular_file(&path)),
+            Why::Nowhere if is_part => Err(Error::precondition(format!(
+                "{} is a link that leads nowhere, or out of the root; put the file itself there, or take the link away",
+                path.display()
+            ))),
+            Why::Elsewhere => Err(Error::precondition(format!(
+                "{} is a link to a folder that is not below this one, and is not followed; take the link away",
+                path.display()
+            ))),
+            Why::NoFile | Why::Nowhere => Ok(()),
+        }
+    }
+}
+
+/// The same, and what is neither a file nor a directory. A link may lead to a file anywhere in `area`.
+fn read_all(dir: &Dir, path: &Path, area: Option<&Area>) -> Result<(Vec<Entry>, Vec<Other>)> {
     let fail = |error| io_error("list", path, error);
-    let mut entries = Vec::new();
+    let (mut entries, mut others) = (Vec::new(), Vec::new());
     for entry in dir.entries().map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // A file may vanish between the listing and this look: then it is not there.
         let look = |error| io_error("look at", &path.join(&name), error);
         let Some(mut kind) = if_there(entry.file_type()).map_err(look)? else { continue };
+        let mut is_elsewhere = false;
         if kind.is_symlink() {
-            let Some(metadata) = if_there(dir.metadata(&name)).map_err(look)? else { continue };
-            kind = metadata.file_type();
+            let mut found = if_there(dir.metadata(&name)).map_err(look)?;
+            if let (None, Some(area)) = (&found, area) {
+                found = area.look(&path.join(&name))?;
+                is_elsewhere = true;
+            }
+            let Some(found) = found else {
+                others.push(Other { name, why: Why::Nowhere });
+                continue;
+            };
+            kind = found.file_type();
         }
-        let kind = match kind {
-            kind if kind.is_file() => EntryKind::File,
-            kind if kind.is_dir() => EntryKind::Directory,
-            _ => continue,
-        };
-        entries.push(Entry { name, kind });
+        match kind {
+            kind if kind.is_file() => entries.push(Entry { name, kind: EntryKind::File }),
+            kind if kind.is_dir() && is_elsewhere => others.push(Other { name, why: Why::Elsewhere }),
+            kind if kind.is_dir() => entries.push(Entry { name, kind: EntryKind::Directory }),
+            _ => others.push(Other { name, why: Why::NoFile }),
+        }
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    Ok((entries, others))
 }

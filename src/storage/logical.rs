@@ -30,6 +30,8 @@ pub const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 
 /// The extension type of a UUID, which is stored as 16 bytes.
 pub const UUID: &str = "arrow.uuid";
+/// The extension type of JSON, which is stored as text.
+pub const JSON: &str = "arrow.json";
 
 /// The extension type of a geometry, which is stored as well-known binary.
 const WKB: &str = "geoarrow.wkb";
@@ -58,7 +60,9 @@ pub(super) fn amended(file: &FileMetaData, schema: &SchemaRef) -> Option<SchemaR
     (!is_same).then(|| Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
 }
 
-fn with_extension(field: Field, name: &str, parameters: Option<String>) -> Field {
+/// `field` as an extension type, with its parameters if it has any.
+#[must_use]
+pub fn with_extension(field: Field, name: &str, parameters: Option<String>) -> Field {
     let mut metadata: HashMap<_, _> = field.metadata().clone();
     metadata.insert(EXTENSION_NAME.to_owned(), name.to_owned());
     metadata.extend(parameters.map(|parameters| (EXTENSION_METADATA.to_owned(), parameters)));
@@ -172,7 +176,7 @@ impl Amendment<'_> {
         let logical = stored.get_basic_info().logical_type_ref()?;
         match (logical, data_type) {
             (LogicalType::Uuid, FixedSizeBinary(16)) => Some((UUID, None)),
-            (LogicalType::Json, Utf8 | LargeUtf8 | Utf8View) => Some(("arrow.json", Some(String::new()))),
+            (LogicalType::Json, Utf8 | LargeUtf8 | Utf8View) => Some((JSON, Some(String::new()))),
             (LogicalType::Variant(_), Struct(_)) => Some(("arrow.parquet.variant", Some(String::new()))),
             (LogicalType::Geometry(geometry), Binary | LargeBinary | BinaryView) => {
                 Some((WKB, Some(self.wkb(geometry.crs.as_deref(), None))))

@@ -12,47 +12,57 @@ mod choice;
 mod column_cache;
 mod decoders;
 mod delta;
+mod disk;
 mod encode;
 mod encoders;
 mod file;
+mod file_writer;
 mod footer;
+mod lengths;
 mod listing;
 mod logical;
 mod names;
 mod others;
+mod page_headers;
 mod pages;
 mod root;
 mod scan;
+mod sql_types;
 mod staging;
 mod storing;
 mod table_format;
+mod trash;
 mod trust;
 mod types;
 mod unite;
 mod writeback;
 
-pub use area::Area;
+pub use area::{Area, io_error, no_regular_file};
 pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};
 pub use decoders::{Decoders, end_runtimes};
 pub use delta::{
     Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
-    DeltaVersion, NewFile, Operation, Transaction, delta_types, file_stats, first_entry, first_entry_path,
-    to_logical, to_stored,
+    DeltaVersion, NewFile, Operation, Placing, Transaction, delta_types, file_stats, first_entry,
+    first_entry_path, to_logical, to_stored,
 };
+pub use disk::{descriptor_limit, exhausted_in, exhausted_in_text, reserved_descriptors};
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};
-pub use logical::{EXTENSION_METADATA, EXTENSION_NAME, UUID};
+pub use logical::{EXTENSION_METADATA, EXTENSION_NAME, JSON, UUID, with_extension};
 pub use names::{ColumnNames, FieldName, InnerNames};
 pub use others::list_others;
+pub use page_headers::{check_read, find_damage};
 pub use root::{Root, Target};
 pub use scan::{Projection, RowGroupSlice, SliceScan, batch_rows, first_row, remaining, slices};
+pub use sql_types::{MAX_LENGTH, fraction, precision_and_scale, sql_type, type_name};
 pub use staging::{BloomFilters, Codec, StagedFile, Staging, StagingOptions, check_storable};
 pub use storing::{BatchSink, Storing};
 pub use table_format::{SINK_LOG, TableFormat};
+pub use trash::{Label, TrashOptions, Trashed, Why};
 pub use types::{
-    batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as, rewrite_field, storable,
-    with_order_of, without_views,
+    array_bytes, batch_bytes, cast_batch, decodable, decodable_as, ipc_schema, is_decodable_as,
+    rewrite_field, storable, with_order_of, without_views,
 };
 pub use unite::{Clash, bare_type, unite};
 

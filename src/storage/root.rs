@@ -4,24 +4,29 @@
 //! .airstrip/FORMAT     the layout's version; a newer one is refused
 //! .airstrip/LOCK       held exclusively by the one server that writes
 //! .airstrip/staging/   uploads on their way, and what was removed on its way out; swept at the start
+//! .airstrip/trash/     what was dropped or replaced, for a while
 //! .airstrip/spill/     temporary files of queries; swept at the start
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
-use super::area::{Area, io_error};
+use super::area::{Area, io_error, open_file};
+use super::delta::sweep_placed;
+use super::disk::served;
 use super::listing::read_entries;
 use super::table_format::check_root;
+use super::trash::{TRASH, Trash};
 use crate::error::{Error, ErrorKind, Result};
 
 const PRIVATE: &str = ".airstrip";
@@ -49,7 +54,7 @@ impl Target {
 }
 
 /// A directory held open, and a name in it.
-type Place<'a> = (Dir, &'a Path);
+pub(super) type Place<'a> = (Dir, &'a Path);
 
 /// The directory that is served.
 #[derive(Debug)]
@@ -61,6 +66,7 @@ pub struct Root {
     failed: AtomicBool,
     /// Held while the directories above a new file are looked up or made.
     making: Mutex<()>,
+    pub(super) trash: Trash,
     /// Held for the lock that comes with it.
     _lock: Option<File>,
 }
@@ -78,9 +84,13 @@ impl Root {
         let lock = if read_only { None } else { Some(lock(&area)?) };
         let known_format = check_format(&area)?;
         let failed = AtomicBool::new(false);
-        let root = Self { area, read_only, failed, making: Mutex::new(()), _lock: lock };
+        let (making, trash) = (Mutex::new(()), Trash::default());
+        let root = Self { area, read_only, failed, making, trash, _lock: lock };
         if !read_only {
+            served(root.area.path());
+            sweep_placed(&root.area, Path::new(STAGING))?;
             root.sweep()?;
+            root.make_trash()?;
             if !known_format {
                 root.write_small(
                     &Path::new(PRIVATE).join("FORMAT"),
@@ -127,11 +137,23 @@ impl Root {
     /// Creates a file of its own in the staging directory, and says where.
     pub(super) fn create_staged(&self) -> Result<(PathBuf, File)> {
         self.check_writable()?;
-        let path = Path::new(STAGING).join(format!("{}.parquet", Uuid::new_v4()));
+        let path = staged_path().with_extension("parquet");
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        let file = self.area.dir().open_with(&path, &options);
+        let file = self.with_room(|| self.area.dir().open_with(&path, &options));
         Ok((path.clone(), file.map_err(|error| io_error("create", &path, error))?.into_std()))
+    }
+
+    /// Writes a small file to the staging directory, of which a crash of the machine may leave nothing, and says where.
+    pub(super) fn write_note(&self, ending: &str, content: &[u8]) -> Result<PathBuf> {
+        self.check_writable()?;
+        let path = Path::new(STAGING).join(format!("{}.{ending}", Uuid::new_v4()));
+        let written = self.area.dir().write(&path, content);
+        written.map_err(|error| {
+            self.discard(&path);
+            io_error("write", &path, error)
+        })?;
+        Ok(path)
     }
 
     /// Creates a file without a name in the staging directory: it is gone when it is closed.
@@ -144,9 +166,14 @@ impl Root {
     /// Creates a directory of its own in the staging directory, and says where.
     pub fn create_staged_dir(&self) -> Result<PathBuf> {
         self.check_writable()?;
-        let path = Path::new(STAGING).join(Uuid::new_v4().to_string());
+        let path = staged_path();
         self.area.dir().create_dir(&path).map_err(|error| io_error("create", &path, error))?;
         Ok(path)
+    }
+
+    /// Creates a directory in one that is being staged; [`sync_staged_dir`](Self::sync_staged_dir) makes it durable.
+    pub fn create_dir_in_staged(&self, path: &Path) -> Result<()> {
+        self.area.dir().create_dir(path).map_err(|error| io_error("create", path, error))
     }
 
     /// Writes a file into a directory that is being staged; [`sync_staged_dir`](Self::sync_staged_dir)
@@ -157,19 +184,29 @@ impl Root {
             std::io::Write::write_all(&mut file, content)?;
             file.sync_all()
         };
-        write().map_err(|error| io_error("write", path, error))
+        self.with_room(write).map_err(|error| io_error("write", path, error))
     }
 
-    /// Gives the file at `from` a second name in a directory that is being staged.
+    /// Gives the file at `from` a second name in a directory that is being staged, unless it has that already.
     pub fn link_staged(&self, from: &Path, to: &Path) -> Result<()> {
         let dir = self.area.dir();
-        dir.hard_link(from, dir, to).map_err(|error| io_error("link", from, error))
+        match dir.hard_link(from, dir, to) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let identity = |path: &Path| {
+                    let found =
+                        dir.symlink_metadata(path).map_err(|error| io_error("look at", path, error))?;
+                    Ok::<_, Error>((found.dev(), found.ino()))
+                };
+                let is_linked = identity(from)? == identity(to)?;
+                if is_linked { Ok(()) } else { Err(io_error("link", from, error)) }
+            }
+            linked => linked.map_err(|error| io_error("link", from, error)),
+        }
     }
 
     /// Makes the names in a staged directory durable.
     pub fn sync_staged_dir(&self, path: &Path) -> Result<()> {
-        let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
-        self.sync_dir(&dir, path)
+        self.sync_at(path)
     }
 
     /// Removes what is left of a staged directory.
@@ -179,15 +216,23 @@ impl Root {
 
     /// Writes a small file durably: staged, synced, renamed to `to`, its directory synced.
     pub fn write_small(&self, to: &Path, content: &[u8], target: Target) -> Result<()> {
-        let (staged, mut file) = self.create_staged()?;
-        let written = std::io::Write::write_all(&mut file, content).and_then(|()| file.sync_all());
-        let done = written
-            .map_err(|error| io_error("write", to, error))
-            .and_then(|()| self.publish(&staged, to, target));
+        let staged = self.stage_small(to, content)?;
+        let done = self.publish(&staged, to, target);
         if done.is_err() {
             self.discard(&staged);
         }
         done
+    }
+
+    /// Writes what is to become the small file `to` into the staging directory, durably, and says where.
+    pub(super) fn stage_small(&self, to: &Path, content: &[u8]) -> Result<PathBuf> {
+        let (staged, file) = self.create_staged()?;
+        let write = || file.write_all_at(content, 0).and_then(|()| file.sync_all());
+        let written = self.with_room(write).map_err(|error| io_error("write", to, error));
+        if written.is_err() {
+            self.discard(&staged);
+        }
+        written.map(|()| staged)
     }
 
     /// Moves `from` to `to` in one step that survives a crash: the rename is synced before this
@@ -195,10 +240,11 @@ impl Root {
     pub fn publish(&self, from: &Path, to: &Path, target: Target) -> Result<()> {
         self.check_writable()?;
         let (from_place, to_place) = (self.parent(from)?, self.parent(to)?);
-        let is_dir = |path| self.area.dir().symlink_metadata(path).map(|found| found.is_dir());
         // A directory and what takes its place, or whose place it takes, change places.
-        let changes_places =
-            target == Target::Replace && is_dir(to).is_ok_and(|old| old || is_dir(from).is_ok_and(|new| new));
+        let changes_places = match self.area.look_at_name(to)?.filter(|_| target == Target::Replace) {
+            Some(old) => old.is_dir() || self.area.look_at_name(from)?.is_some_and(|new| new.is_dir()),
+            None => false,
+        };
         let flags = if changes_places { RenameFlags::EXCHANGE } else { target.flags() };
         self.move_name(&from_place, &to_place, to, flags)?;
         if !from.starts_with(PRIVATE) {
@@ -225,12 +271,19 @@ impl Root {
         self.sync_dir(&from_place.0, from)
     }
 
+    /// Makes the names in the directory `path` beneath `dir` durable.
+    pub(super) fn sync_within(&self, dir: &Dir, path: &Path) -> Result<()> {
+        self.check_writable()?;
+        let opened = dir.open_dir(path).map_err(|error| io_error("open", path, error))?;
+        self.sync_dir(&syncable(&opened, path)?, path)
+    }
+
     /// Removes the file or directory at `path` in one step that survives a crash.
     pub fn remove(&self, path: &Path) -> Result<()> {
         self.check_writable()?;
-        let trash = Path::new(STAGING).join(Uuid::new_v4().to_string());
-        self.publish_into_staging(path, &trash)?;
-        self.discard(&trash);
+        let staged = staged_path();
+        self.publish_into_staging(path, &staged)?;
+        self.discard(&staged);
         Ok(())
     }
 
@@ -262,34 +315,46 @@ impl Root {
         if self.failed.load(Ordering::Acquire) {
             return;
         }
-        let dir = self.area.dir();
-        let removed = match dir.symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => dir.remove_dir_all(path),
-            Ok(_) => dir.remove_file(path),
-            Err(_) => return,
-        };
-        if let Err(error) = removed {
-            tracing::warn!(path = %path.display(), %error, "cannot remove a staged file");
+        remove_staged(self.area.dir(), path);
+    }
+
+    /// The same in a thread of its own: much takes long.
+    pub(super) fn discard_beside(&self, path: &Path) {
+        if self.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let started = self.area.dir().try_clone().and_then(|dir| {
+            let path = path.to_owned();
+            Builder::new().name("free".to_owned()).spawn(move || remove_staged(&dir, &path))
+        });
+        if started.is_err() {
+            self.discard(path);
         }
     }
 
-    fn publish_into_staging(&self, path: &Path, trash: &Path) -> Result<()> {
+    fn publish_into_staging(&self, path: &Path, staged: &Path) -> Result<()> {
         let (from_dir, from_name) = self.parent(path)?;
-        let (to_dir, to_name) = self.parent(trash)?;
+        let (to_dir, to_name) = self.parent(staged)?;
         renameat(&from_dir, from_name, &to_dir, to_name)
             .map_err(|error| io_error("remove", path, error.into()))?;
         self.sync_dir(&from_dir, path)
     }
 
     /// Renames, and syncs the directory that has the name then. `to` is for messages.
-    fn move_name(&self, from: &Place<'_>, place: &Place<'_>, to: &Path, flags: RenameFlags) -> Result<()> {
+    pub(super) fn move_name(
+        &self,
+        from: &Place<'_>,
+        place: &Place<'_>,
+        to: &Path,
+        flags: RenameFlags,
+    ) -> Result<()> {
         let _replaced = flags.is_empty().then(|| Replaced::hold(place));
         renameat_with(&from.0, from.1, &place.0, place.1, flags)
             .map_err(|error| io_error("publish", to, error.into()))?;
         self.sync_dir(&place.0, to)
     }
 
-    fn parent<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
+    pub(super) fn parent<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
         parent_in(self.area.dir(), path)
     }
 
@@ -315,16 +380,32 @@ impl Root {
         parent_in(dir, path)
     }
 
-    /// Syncs a directory. After a failure nobody knows what is durable, so writing ends.
-    fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
-        // The directory as it is open only names it (O_PATH): syncing needs a descriptor that reads.
-        let reopened = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let synced = reopened.and_then(|dir| fsync(&dir)).map_err(std::io::Error::from);
-        synced.map_err(|error| {
+    /// Syncs a directory, which is a [`syncable`] one. After a failure nobody knows what is durable, so writing ends.
+    pub(super) fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
+        fsync(dir).map_err(std::io::Error::from).map_err(|error| {
             self.failed.store(true, Ordering::Release);
             tracing::error!(path = %path.display(), %error, "a directory could not be synced: no more writes");
             io_error("sync the directory of", path, error)
         })
+    }
+
+    /// Syncs the directory at `path`.
+    pub(super) fn sync_at(&self, path: &Path) -> Result<()> {
+        let dir = self.area.dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
+        self.sync_dir(&syncable(&dir, path)?, path)
+    }
+
+    /// Makes the directory of the trash, durably.
+    fn make_trash(&self) -> Result<()> {
+        let path = Path::new(TRASH);
+        match self.area.dir().create_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io_error("create", path, error)),
+            Ok(()) => {
+                self.sync_at(Path::new(PRIVATE))?;
+                self.sync_dir(&syncable(self.area.dir(), path)?, path)
+            }
+        }
     }
 
     fn sweep(&self) -> Result<()> {
@@ -365,7 +446,33 @@ impl Drop for Replaced {
     }
 }
 
-/// The open parent directory of `path` beneath `dir`, and its last component.
+/// The directory `dir` by a descriptor that can be synced: one that only names it (O_PATH) cannot. It is had before
+/// anything changes, since whoever has none left has not failed to sync.
+fn syncable(dir: &Dir, path: &Path) -> Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(dir, ".", flags, Mode::empty());
+    let opened = opened.map_err(|error| io_error("open the directory of", path, error.into()))?;
+    Ok(Dir::from_std_file(opened.into()))
+}
+
+/// A name in staging that nothing has.
+pub(super) fn staged_path() -> PathBuf {
+    Path::new(STAGING).join(Uuid::new_v4().to_string())
+}
+
+/// Removes what lies in staging at `path`.
+fn remove_staged(dir: &Dir, path: &Path) {
+    let removed = match dir.symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => dir.remove_dir_all(path),
+        Ok(_) => dir.remove_file(path),
+        Err(_) => return,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a staged file");
+    }
+}
+
+/// The parent directory of `path` beneath `dir`, open to be synced, and its last component.
 fn parent_in<'a>(dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
     let Some(name) = path.file_name() else {
         return Err(Error::internal(format!("{} has no file name", path.display())));
@@ -374,7 +481,8 @@ fn parent_in<'a>(dir: &Dir, path: &'a Path) -> Result<Place<'a>> {
         Some(parent) if !parent.as_os_str().is_empty() => dir.open_dir(parent),
         _ => dir.try_clone(),
     };
-    Ok((parent.map_err(|error| io_error("open", path, error))?, Path::new(name)))
+    let parent = parent.map_err(|error| io_error("open", path, error))?;
+    Ok((syncable(&parent, path)?, Path::new(name)))
 }
 
 fn lock(area: &Area) -> Result<File> {
@@ -401,7 +509,7 @@ fn lock(area: &Area) -> Result<File> {
 fn check_format(area: &Area) -> Result<bool> {
     let path = Path::new(PRIVATE).join("FORMAT");
     let mut text = String::new();
-    match area.dir().open(&path) {
+    match open_file(area.dir(), &path) {
         Ok(mut file) => {
             file.read_to_string(&mut text).map_err(|error| io_error("read", &path, error))?;
         }

@@ -1,20 +1,23 @@
 //! Decoding the rows of one Parquet file, a row group or a part of one at a time.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelection, RowSelector,
 };
-use parquet::basic::Type;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringTreemap;
 
+use super::disk::{exhausted_in, exhausted_in_text};
 use super::file::HeldFile;
-use super::footer::Footer;
+use super::footer::{Footer, plain_text};
+use super::lengths::{decoded_bytes, hides_lengths};
+use super::page_headers::{Chunk, find_damage, is_own};
 use crate::error::{Error, Result, contain};
 
 /// Rows that are decoded at once of strings of unknown length.
@@ -118,41 +121,13 @@ fn masked_slice(
     }
 }
 
-/// Whether a dictionary hides how long the strings of a column are together.
-fn hides_lengths(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
-    group.columns().iter().enumerate().any(|(leaf, column)| {
-        mask.leaf_included(leaf)
-            && column.column_type() == Type::BYTE_ARRAY
-            && column.dictionary_page_offset().is_some()
-            && column.unencoded_byte_array_data_bytes().is_none()
-    })
-}
-
-/// Bytes of a row group when it is decoded, as far as the footer tells: a dictionary can hide what its
-/// values take, but not from the size statistics that newer writers add.
-fn decoded_bytes(group: &RowGroupMetaData, schema: &Schema, mask: &ProjectionMask) -> u64 {
-    let descriptor = group.schema_descr();
-    let leaf = |leaf: usize| {
-        let column = group.column(leaf);
-        let values = u64::try_from(column.num_values()).unwrap_or(0);
-        if column.column_type() == Type::BYTE_ARRAY {
-            let bytes = column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0));
-            return values * 16 + u64::try_from(bytes).unwrap_or(0);
-        }
-        if column.column_type() == Type::FIXED_LEN_BYTE_ARRAY {
-            let length = u64::try_from(column.column_descr().type_length()).unwrap_or(0);
-            return values * length.max(16);
-        }
-        let root = schema.fields().get(descriptor.get_column_root_idx(leaf));
-        values * root.and_then(|field| field.data_type().primitive_width()).unwrap_or(16) as u64
-    };
-    (0..group.num_columns()).filter(|index| mask.leaf_included(*index)).map(leaf).sum()
-}
-
 /// The rows of a slice, batch after batch.
 pub struct SliceScan {
     file: HeldFile,
+    metadata: Arc<ParquetMetaData>,
     reader: ParquetRecordBatchReader,
+    /// Rows that are still to come.
+    left: u64,
 }
 
 impl SliceScan {
@@ -165,6 +140,8 @@ impl SliceScan {
         deleted: Option<&RoaringTreemap>,
         batch_rows: usize,
     ) -> Result<Self> {
+        let mask = projection.mask(footer);
+        check_headers(&file, footer, slice.row_group, &mask)?;
         let build = || {
             let mut options = ArrowReaderOptions::new();
             if footer.is_amended || projection.schema != footer.schema {
@@ -173,7 +150,7 @@ impl SliceScan {
             let metadata = ArrowReaderMetadata::try_new(footer.metadata.clone(), options)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
                 .with_row_groups(vec![slice.row_group])
-                .with_projection(projection.mask(footer))
+                .with_projection(mask.clone())
                 .with_batch_size(batch_rows);
             let group_rows = footer.metadata.row_group(slice.row_group).num_rows();
             let chosen = match deleted {
@@ -186,20 +163,48 @@ impl SliceScan {
             }
         };
         let built = contain(build).map_err(|text| damaged(&file, &text))?;
-        let reader = built.map_err(|error| scan_error(&file, error))?;
-        Ok(Self { file, reader })
+        let metadata = Arc::clone(&footer.metadata);
+        let reader = built.map_err(|error| scan_error(&file, &metadata, error))?;
+        let left = slice.rows.len() as u64 - deleted_in(slice, first_row(footer, slice.row_group), deleted);
+        Ok(Self { file, metadata, reader, left })
     }
 
-    /// The next batch, or `None` after the last. The end is only the end if the file is still what
-    /// it was when it was opened.
+    /// The next batch, or `None` after the last. The end is only the end if all rows have come, and the file is
+    /// still what it was when it was opened.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let next = contain(|| self.reader.next()).map_err(|text| damaged(&self.file, &text))?;
         let Some(batch) = next else {
             self.file.check_unchanged()?;
-            return Ok(None);
+            return if self.left == 0 { Ok(None) } else { Err(self.other_rows("fewer")) };
         };
-        batch.map(Some).map_err(|error| scan_error(&self.file, error))
+        let batch = batch.map_err(|error| scan_error(&self.file, &self.metadata, error))?;
+        let left = self.left.checked_sub(batch.num_rows() as u64);
+        self.left = left.ok_or_else(|| self.other_rows("more"))?;
+        Ok(Some(batch))
     }
+
+    fn other_rows(&self, how_many: &str) -> Error {
+        damaged(&self.file, &format!("a row group has {how_many} rows than the footer says"))
+    }
+}
+
+/// Fails where the pages of a row group that are to be read are not as they were written. Of files of others nothing
+/// is known.
+fn check_headers(file: &HeldFile, footer: &Footer, row_group: usize, mask: &ProjectionMask) -> Result<()> {
+    if !is_own(&footer.metadata) {
+        return Ok(());
+    }
+    let leaves = 0..footer.metadata.row_group(row_group).num_columns();
+    let mut read = leaves.filter(|leaf| mask.leaf_included(*leaf));
+    read.try_for_each(|leaf| Chunk::new(file, &footer.metadata, row_group, leaf).check_headers())
+}
+
+/// Deleted rows among those of a slice, whose row group begins at `first`.
+fn deleted_in(slice: &RowGroupSlice, first: u64, deleted: Option<&RoaringTreemap>) -> u64 {
+    let (start, end) = (first + slice.rows.start as u64, first + slice.rows.end as u64);
+    // Counted up to and with a row.
+    let before = |deleted: &RoaringTreemap, row: u64| row.checked_sub(1).map_or(0, |last| deleted.rank(last));
+    deleted.map_or(0, |deleted| before(deleted, end) - before(deleted, start))
 }
 
 /// The place of a row group's first row in its file.
@@ -251,16 +256,27 @@ pub fn batch_rows(slice: &RowGroupSlice, batch_bytes: u64) -> usize {
         return rows;
     }
     let row_bytes = (slice.bytes / slice.rows.len().max(1) as u64).max(1);
-    usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(64, rows.max(64))
+    usize::try_from(batch_bytes / row_bytes).unwrap_or(rows).clamp(1, rows)
 }
 
 fn damaged(file: &HeldFile, why: &str) -> Error {
     Error::data_loss(format!("the file {} is damaged: {why}", file.path().display()))
 }
 
-fn scan_error(file: &HeldFile, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn scan_error(
+    file: &HeldFile,
+    metadata: &ParquetMetaData,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     if let Some(ours) = Error::find_in(&error) {
         return ours.duplicate();
     }
-    damaged(file, &error.to_string()).with_source(error)
+    let (what, text) = (format!("read {}", file.path().display()), plain_text(&error));
+    if let Some(exhausted) = exhausted_in(&what, &error).or_else(|| exhausted_in_text(&what, &text)) {
+        return exhausted.with_source(error);
+    }
+    if let Some(damage) = find_damage(file, metadata) {
+        return damage.with_source(error);
+    }
+    damaged(file, &text).with_source(error)
 }

@@ -25,8 +25,10 @@ use super::encode::{ParallelWriter, write_error};
 use super::encoders::Encoders;
 use super::file::{FileStat, HeldFile};
 use super::footer::{Footer, FooterCache};
+use super::page_headers::WRITER;
 use super::pages::PageMemory;
 use super::root::{Root, Target};
+use super::trash::Label;
 use super::types::{cast_batch, decodable, storable};
 use super::writeback::Writeback;
 use crate::error::{Error, Result, contain};
@@ -89,7 +91,7 @@ pub struct StagingOptions {
 impl StagingOptions {
     fn properties(&self) -> WriterPropertiesBuilder {
         WriterProperties::builder()
-            .set_created_by(concat!("airstrip version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_created_by(format!("{WRITER}{}", env!("CARGO_PKG_VERSION")))
             .set_compression(self.codec.compression())
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_max_row_group_bytes(Some(self.row_group_bytes))
@@ -131,10 +133,14 @@ impl Staging {
         let (stored, properties) = layout(&schema, declared.unwrap_or(&schema), self.options.properties());
         staged.stored = stored;
         let written = staged.stored.clone().unwrap_or(schema);
-        let root = Arc::clone(&self.root);
-        let memory = PageMemory::new(self.options.memory_bytes, move || root.create_unnamed());
-        let writer =
-            ParallelWriter::new(Writeback::new(file), written, properties, self.encoders.clone(), memory);
+        let (root, room) = (Arc::clone(&self.root), Arc::clone(&self.root));
+        let memory = PageMemory::with_room(
+            self.options.memory_bytes,
+            move || root.create_unnamed(),
+            move || room.give_room(),
+        );
+        let file = Writeback::new(file).with_room(Arc::clone(&self.root));
+        let writer = ParallelWriter::new(file, written, properties, self.encoders.clone(), memory);
         staged.writer = Some(writer.map_err(write_error)?.with_filters(self.options.has_filters()));
         Ok(staged)
     }
@@ -210,6 +216,16 @@ impl StagedFile {
         self.root.publish(&self.path, to, target)?;
         self.published = true;
         Ok(())
+    }
+
+    /// The same, and what was at `to` goes to the trash. Says whether it is there; `None` if there was nothing.
+    pub fn publish_over(mut self, to: &Path, label: &Label<'_>) -> Result<Option<bool>> {
+        if self.writer.is_some() {
+            return Err(Error::internal("an unfinished file cannot be published"));
+        }
+        let trashed = self.root.publish_over(&self.path, to, label)?;
+        self.published = true;
+        Ok(trashed)
     }
 
     /// Moves the finished file to `to` in the directory of a Delta table, durably. It becomes part of the

@@ -217,10 +217,11 @@ pub fn cast_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
 /// Bytes that the rows of a batch take in a message: not those of other rows that its arrays hold too, but for a little
 /// of views.
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(column_bytes).sum()
+    batch.columns().iter().map(array_bytes).sum()
 }
 
-fn column_bytes(column: &ArrayRef) -> usize {
+/// The same of one array.
+pub fn array_bytes(column: &ArrayRef) -> usize {
     let strings = match column.data_type() {
         DataType::Utf8View => string_bytes(column.as_string_view()),
         DataType::BinaryView => string_bytes(column.as_binary_view()),

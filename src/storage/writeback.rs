@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use super::root::Root;
+
 /// Bytes that are written before they are sent to the disk.
 const STEP: usize = 32 << 20;
 
@@ -18,11 +20,18 @@ pub(super) struct Writeback {
     /// Bytes written since the last sync began.
     unsynced: usize,
     syncing: Option<JoinHandle<io::Result<()>>>,
+    /// Whose trash makes room where the disk is full.
+    root: Option<Arc<Root>>,
 }
 
 impl Writeback {
     pub(super) fn new(file: File) -> Self {
-        Self { file: Arc::new(file), unsynced: 0, syncing: None }
+        Self { file: Arc::new(file), unsynced: 0, syncing: None, root: None }
+    }
+
+    /// Where the disk is full, what is in the trash of `root` goes.
+    pub(super) fn with_room(self, root: Arc<Root>) -> Self {
+        Self { root: Some(root), ..self }
     }
 
     /// The file once nobody syncs it any more. Its last bytes are still to be synced.
@@ -52,7 +61,11 @@ impl Writeback {
 
 impl Write for Writeback {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.as_ref().write(bytes)?;
+        let write = || self.file.as_ref().write(bytes);
+        let written = match &self.root {
+            Some(root) => root.with_room(write)?,
+            None => write()?,
+        };
         self.unsynced += written;
         if self.unsynced >= STEP {
             self.sync_in_background()?;

@@ -74,6 +74,72 @@ fn a_safeguard_that_is_none_cannot_be_taken_out() {
     assert!(text.contains("AIRSTRIP_TAKE_OUT"), "{text}");
 }
 
+#[test]
+fn what_is_no_directory_is_not_made_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = command().args(args).current_dir(dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (root, part) in [
+        ("s3://bucket/prefix", "aws s3 sync"),
+        ("gs://bucket", "object stores are not served yet"),
+        ("abfss://c@a.dfs.core.windows.net/x", "object stores are not served yet"),
+        ("https://example.com/data", "download"),
+        ("file:///no/such/place", "/no/such/place"),
+    ] {
+        for command in [&["serve", root][..], &["demo", root], &["serve", root, "--create"]] {
+            let (code, text) = run(command);
+            assert_eq!(code, Some(2), "{command:?}: {text}");
+            assert!(text.contains(part) && text.contains(root), "{text}");
+        }
+    }
+    let (code, text) = run(&["serve", "datsets"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("datsets") && text.contains("--create"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_root_is_made_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("a/b");
+    let server = Server::on(&root, &["--create"]);
+    put(&mut server.client().await, "t", vec![batch(1, 1)]).await.unwrap();
+    assert!(root.join("t.parquet").exists());
+}
+
+#[tokio::test]
+async fn the_demo_takes_the_place_of_nobodys_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = || {
+        let output = command().args(["demo", "--scale", "0.001"]).arg(dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    {
+        let server = Server::on(dir.path(), &[]);
+        put(&mut server.client().await, "orders", vec![batch(1, 3)]).await.unwrap();
+    }
+    let (code, text) = demo();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("orders") && text.contains("nothing was written"), "{text}");
+    std::fs::rename(dir.path().join("orders.parquet"), dir.path().join("mine.parquet")).unwrap();
+    // Its own it replaces, as long as they are what it wrote.
+    for _ in 0..2 {
+        assert_eq!(demo(), (Some(0), String::new()));
+    }
+    {
+        let server = Server::on(dir.path(), &[]);
+        let mut client = server.client().await;
+        assert_eq!(count(&mut client, "mine").await.unwrap(), 3);
+        assert_eq!(number(&mut client, "select count(*) from orders").await, 1500);
+        put(&mut client, "part", vec![batch(1, 3)]).await.unwrap();
+    }
+    let (code, text) = demo();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("part ") && !text.contains("orders"), "{text}");
+}
+
 #[tokio::test]
 async fn flags_beat_variables_and_variables_beat_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -388,7 +388,7 @@ async fn metadata_commands_answer_as_the_specification_says() {
         ("", &["view"], vec!["v"]),
         ("", &["LOCAL TEMPORARY"], vec!["mine"]),
         ("", &["SYNONYM"], vec![]),
-        ("system", &["SYSTEM TABLE"], vec!["queries", "sessions"]),
+        ("system", &["SYSTEM TABLE"], vec!["queries", "sessions", "trash"]),
     ] {
         let info = client.get_tables(tables(schema, types, false)).await.unwrap();
         let found = fetch(&mut client, info).await.unwrap();

@@ -159,10 +159,25 @@ async fn what_is_not_the_datasets_own_outlives_it() {
             place(&server, &format!("{name}/{file}"), text.as_bytes());
         }
     }
-    let dropped = act(&mut client, "drop_dataset", "dropped").await.unwrap();
+    let (refused, way_out) = (Code::FailedPrecondition, "keepOtherFiles");
+    for part in ["dropped/README.md", way_out] {
+        assert_error(act(&mut client, "drop_dataset", "dropped").await, refused, part);
+        assert_error(update(&mut sql(&server).await, "drop table dropped").await, refused, part);
+    }
+    for part in ["replaced/README.md", "x-airstrip-keep-other-files"] {
+        assert_error(put(&mut client, "replaced", vec![batch(2, 5)]).await, refused, part);
+    }
+    for name in ["dropped", "replaced"] {
+        assert_eq!(count(&mut client, name).await.unwrap(), 3);
+        assert!(exists(&server, &format!("{name}/README.md")));
+    }
+    let keeping = r#"{"name":"dropped","keepOtherFiles":true}"#;
+    let dropped = act(&mut client, "drop_dataset", keeping).await.unwrap();
     let kept = ["dropped/README.md", "dropped/k=1/notes/a.csv"];
     assert_eq!(dropped["kept"], serde_json::json!(kept));
-    put(&mut client, "replaced", vec![batch(2, 5)]).await.unwrap();
+    let mut keeping = server.client().await;
+    keeping.add_header("x-airstrip-keep-other-files", "true").unwrap();
+    put(&mut keeping, "replaced", vec![batch(2, 5)]).await.unwrap();
     for name in ["dropped", "replaced"] {
         let folder = server.root().join(name);
         assert_eq!(std::fs::read_to_string(folder.join("README.md")).unwrap(), "read me");
@@ -181,8 +196,12 @@ async fn a_folder_that_an_upload_would_take_the_place_of_keeps_its_notes() {
     let mut client = server.client().await;
     write(&server, &mut client, "t.parquet/0.parquet", batch(1, 3)).await;
     place(&server, "t.parquet/README.md", b"read me");
-    let refused = put(&mut client, "t", vec![batch(2, 5)]).await;
-    assert_error(refused, Code::FailedPrecondition, "README.md");
+    let mut keeping = server.client().await;
+    keeping.add_header("x-airstrip-keep-other-files", "true").unwrap();
+    for client in [&mut client, &mut keeping] {
+        let refused = put(client, "t", vec![batch(2, 5)]).await;
+        assert_error(refused, Code::FailedPrecondition, "README.md");
+    }
     assert!(exists(&server, "t.parquet/README.md") && exists(&server, "t.parquet/0.parquet"));
     std::fs::remove_file(server.root().join("t.parquet/README.md")).unwrap();
     put(&mut client, "t", vec![batch(2, 5)]).await.unwrap();

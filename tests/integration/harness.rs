@@ -58,6 +58,14 @@ impl Server {
         (server, log)
     }
 
+    /// A server on a fresh root that logs to `log`.
+    pub(crate) fn logging_to(log: std::fs::File) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self::spawned(dir.path(), &[], log.into());
+        server.dir = Some(dir);
+        server
+    }
+
     fn spawned(root: &Path, args: &[&str], log: Stdio) -> Self {
         let mut child = command()
             .arg("serve")

@@ -37,7 +37,12 @@ fn pytest(suite: &str) {
     let Some(python) = environment(suite, &folder(suite)) else { return };
     let mut pytest = Command::new(python);
     pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "--color=no"]);
-    run(suite, pytest.env("PYTHONDONTWRITEBYTECODE", "1"));
+    run(suite, pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("JAR_CACHE", jars()));
+}
+
+/// The folder that keeps the jars of Maven Central.
+fn jars() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("jdbc")
 }
 
 /// A Python that can make virtual environments.
@@ -78,7 +83,7 @@ fn environment(suite: &str, folder: &Path) -> Option<PathBuf> {
 fn clients() -> String {
     let mut rows =
         vec!["| client | version | works | does not, and why |".to_owned(), "|---|---|---|---|".to_owned()];
-    for suite in ["flightsql", "jdbc", "go"] {
+    for suite in ["flightsql", "marimo", "jdbc", "spark", "adbc-java", "go"] {
         let text = std::fs::read(folder(suite).join("clients.json")).unwrap();
         let entries: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
         for entry in entries {
@@ -152,6 +157,18 @@ fn proxies_work() {
     pytest("proxies");
 }
 
+/// A dbt project of seeds, views, tables, incremental models and snapshots, by the adapter dbt-qod.
+#[test]
+fn dbt_works() {
+    pytest("dbt");
+}
+
+/// SQLAlchemy 2 over ADBC.
+#[test]
+fn sqlalchemy_works() {
+    pytest("sqlalchemy");
+}
+
 /// The command line client of arrow-flight, built from its crate.
 fn flight_sql_client() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight_sql_client-59.3.2");
@@ -195,18 +212,53 @@ fn the_command_line_client_works() {
     shows(&["table-types"], "LOCAL TEMPORARY");
 }
 
-#[test]
-fn jdbc_works() {
+/// Whether there is a JDK, and a way to its jars; else says so.
+fn has_java(suite: &str) -> bool {
     if !succeeds(Command::new("javac").arg("-version")) {
-        return skip("jdbc", "a JDK of version 17 or newer");
+        skip(suite, "a JDK of version 17 or newer");
+        return false;
     }
     let has_repository = std::env::var_os("MAVEN_REPOSITORY").is_some();
     if !has_repository && !succeeds(Command::new("mvn").arg("--version")) {
-        return skip("jdbc", "Maven, or MAVEN_REPOSITORY with the URL of a repository");
+        skip(suite, "Maven, or MAVEN_REPOSITORY with the URL of a repository");
+        return false;
     }
-    let Some(python) = python("jdbc") else { return };
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jdbc");
-    run("jdbc", Command::new(python).args(["run.py", "--cache"]).arg(cache));
+    true
+}
+
+/// Runs a suite's `run.py`, which compiles its checks and runs them with jars.
+fn java(suite: &str) {
+    if !has_java(suite) {
+        return;
+    }
+    let Some(python) = python(suite) else { return };
+    run(suite, Command::new(python).args(["run.py", "--cache"]).arg(jars()));
+}
+
+/// The JDBC driver by itself, and beneath HikariCP, Spring's JDBC and Calcite.
+#[test]
+fn jdbc_works() {
+    java("jdbc");
+}
+
+/// ADBC's driver for Java.
+#[test]
+fn adbc_for_java_works() {
+    java("adbc-java");
+}
+
+/// PySpark over the JDBC driver.
+#[test]
+fn spark_works() {
+    if has_java("spark") {
+        pytest("spark");
+    }
+}
+
+/// SQL cells and data sources of marimo over ADBC.
+#[test]
+fn marimo_works() {
+    pytest("marimo");
 }
 
 /// arrow-go's client, and the scenarios of Arrow's integration tests that a real server can meet.

@@ -123,7 +123,7 @@ async fn accidents_that_show_in_what_was_there_are_refused_where_the_server_is_a
 
 #[tokio::test]
 async fn a_reset_after_the_end_of_a_proxys_stream_publishes_nothing() {
-    let server = Server::start();
+    let server = Server::with_args(&["--publish-delay", "100ms"]);
     let mut client = server.client().await;
     let frames = frames_of("t", vec![batch(2, 100); 3]).await;
     let proxy = [("x-forwarded-for", "::1")];
@@ -131,7 +131,7 @@ async fn a_reset_after_the_end_of_a_proxys_stream_publishes_nothing() {
         put(&mut client, "t", vec![batch(1, 7)]).await.unwrap();
         upload(&server, &frames, Ending::TrueThenReset(Duration::from_millis(pause)), &proxy).await;
         // Long enough for a commit that must not come.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         assert_eq!(count(&mut client, "t").await.unwrap(), 7, "reset {pause} ms after its end");
     }
     assert_eq!(upload(&server, &frames, Ending::True, &proxy).await.as_deref(), Some("0"));

@@ -32,7 +32,8 @@ use super::name::DatasetRef;
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, parallel_map, to_logical,
+    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, descriptor_limit,
+    parallel_map, to_logical,
 };
 
 /// Tables whose logs are kept in memory, each with a descriptor of its directory.
@@ -48,7 +49,9 @@ pub(super) struct DeltaTables {
 
 impl DeltaTables {
     pub(super) fn new(root: Arc<Root>) -> Self {
-        Self { root, runtime: Arc::default(), logs: Cache::new(KEPT) }
+        // Each holds two.
+        let descriptors = descriptor_limit().map_or(KEPT, |limit| limit / 16);
+        Self { root, runtime: Arc::default(), logs: Cache::new(KEPT.min(descriptors)) }
     }
 
     /// The log of the table at `path`. One that is kept holds its directory open, so a directory of the same
@@ -60,7 +63,16 @@ impl DeltaTables {
             }
             self.logs.invalidate(path);
         }
-        let log = Arc::new(self.open_unkept(path)?);
+        let log = match self.open_unkept(path) {
+            // Those that are kept have descriptors that are needed more here.
+            Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+                self.logs.invalidate_all();
+                self.logs.run_pending_tasks();
+                self.open_unkept(path)?
+            }
+            opened => opened?,
+        };
+        let log = Arc::new(log);
         self.logs.insert(path.to_owned(), Arc::clone(&log));
         Ok(log)
     }
@@ -191,7 +203,7 @@ impl Catalog {
         parts: Vec<DataFile>,
     ) -> Result<Snapshot> {
         let opened = parallel_map(&parts, |part| {
-            let file = log.area().hold(&part.path)?.with_names(version.names().cloned());
+            let file = log.area().hold_to_read(&part.path)?.with_names(version.names().cloned());
             let footer = self.footers.of(&file)?;
             Ok::<_, Error>((file, footer))
         });

@@ -13,11 +13,12 @@ use super::super::name::DatasetRef;
 use super::super::raw::RawScan;
 use super::super::shared_keys::is_plain_key;
 use super::super::store::{Catalog, can_be};
+use super::super::trash::label;
 use super::writer::{DataWriter, Finished, data_file_name, stats_of};
 use crate::error::{Error, Result};
 use crate::storage::{
-    DELTA_LOG, DeltaLog, EntryKind, NewFile, SINK_LOG, Target, bare_type, delta_types, first_entry,
-    first_entry_path, rewrite_field,
+    DELTA_LOG, DeltaLog, EntryKind, Label, NewFile, SINK_LOG, Target, Why, bare_type, delta_types,
+    first_entry, first_entry_path, rewrite_field,
 };
 
 /// Bytes of rows that are decoded at once while a dataset is written anew.
@@ -38,8 +39,7 @@ impl<'a> StagedTable<'a> {
     fn complete(&self, logical: &Schema, partitions: &[String], files: Vec<NewFile>) -> Result<()> {
         let root = &self.catalog.root;
         let log = self.path.join(DELTA_LOG);
-        let dir = root.area().dir();
-        dir.create_dir(&log).map_err(|error| Error::internal(format!("creating a log: {error}")))?;
+        root.create_dir_in_staged(&log)?;
         root.write_staged(&self.path.join(first_entry_path()), &first_entry(logical, partitions, files)?)?;
         root.sync_staged_dir(&log)?;
         root.sync_staged_dir(&self.path)
@@ -77,11 +77,15 @@ impl Catalog {
         }
         staged.complete(logical, partitions, described)?;
         if let Some(form) = replaces {
+            let mut label = label(dataset, Why::Rewritten);
+            label.version = self.version(dataset).ok().map(|version| version.to_string());
             if form.entry_kind() == EntryKind::Directory {
                 let base = form.path(dataset);
-                self.link_others(&base, &self.others(&base)?, &staged.path)?;
+                let others = self.others(&base)?;
+                self.link_others(&base, &others, &staged.path)?;
+                label.keeps_others = !others.is_empty();
             }
-            return self.take_place(dataset, form, &staged.path);
+            return self.take_place(dataset, form, &staged.path, Some(&label));
         }
         let path = new_directory(dataset)?;
         self.root.publish(&staged.path, &path, Target::MustBeNew)?;
@@ -144,7 +148,8 @@ impl Catalog {
         file.path = PathBuf::from(data_file_name());
         self.root.link_staged(&part.path, &staged.path.join(&file.path))?;
         staged.complete(schema, &[], files)?;
-        self.take_place(dataset, Form::File, &staged.path)
+        // The table has the very file.
+        self.take_place(dataset, Form::File, &staged.path, None)
     }
 
     /// Puts the log into the directory that is there.
@@ -193,8 +198,14 @@ impl Catalog {
         path.ancestors().filter(|above| !above.as_os_str().is_empty()).any(is_link)
     }
 
-    /// Puts the staged directory where the dataset is now, in one step.
-    fn take_place(&self, dataset: &DatasetRef, form: Form, staged: &Path) -> Result<Arc<DeltaLog>> {
+    /// Puts the staged directory where the dataset is now, in one step. With a label, that goes to the trash.
+    fn take_place(
+        &self,
+        dataset: &DatasetRef,
+        form: Form,
+        staged: &Path,
+        label: Option<&Label<'_>>,
+    ) -> Result<Arc<DeltaLog>> {
         let path = form.path(dataset);
         let suffixed = Form::SuffixedDirectory.path(dataset);
         if path == suffixed && !can_be(dataset, Form::SuffixedDirectory) {
@@ -202,14 +213,19 @@ impl Catalog {
                 "dataset {dataset} cannot be a directory by that name, which a table that changes is; rename it"
             )));
         }
-        self.root.publish(staged, &path, Target::Replace)?;
+        match label {
+            Some(label) => self.root.publish_over(staged, &path, label).map(drop)?,
+            None => self.root.publish(staged, &path, Target::Replace)?,
+        }
         // A directory that looks like a file would puzzle people: it gets the plain name, if that is free.
         let plain = Form::Directory.path(dataset);
-        if path == suffixed
-            && can_be(dataset, Form::Directory)
-            && self.root.publish(&path, &plain, Target::MustBeNew).is_ok()
-        {
-            return self.delta.open(&plain);
+        if path == suffixed && can_be(dataset, Form::Directory) {
+            let renamed = self.root.publish(&path, &plain, Target::MustBeNew);
+            // Whatever keeps the name from it, but that it may not be durable.
+            self.root.check_writable()?;
+            if renamed.is_ok() {
+                return self.delta.open(&plain);
+            }
         }
         self.delta.open(&path)
     }

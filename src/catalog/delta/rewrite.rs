@@ -12,7 +12,7 @@ use super::super::name::DatasetRef;
 use super::super::raw::{PieceScan, RawScan};
 use super::super::store::Catalog;
 use super::own_files;
-use super::writer::{DataWriter, place_all};
+use super::writer::{DataWriter, Placed};
 use crate::error::{Error, Result};
 use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, NewFile, Operation};
 
@@ -127,12 +127,13 @@ impl RowChange {
         let partitions = writer.partition_columns().to_vec();
         let finished = writer.finish()?;
         let lock = catalog.lock(&dataset);
-        let mut add = place_all(finished, &partitions, &log)?;
+        let placed = Placed::new(finished, &partitions, &log, &version)?;
+        let mut add = placed.files();
         if operation == Operation::Compact {
             keep_times(&mut add, &remove);
         }
         let changes = Changes { operation, remove, ..Changes::append(add, None) };
-        log.commit(&version, &changes)?;
+        placed.commit(&version, &changes)?;
         drop(lock);
         catalog.maintain(&dataset, &log);
         Ok(())

@@ -10,7 +10,7 @@ use super::super::name::DatasetRef;
 use super::super::store::Catalog;
 use super::super::write::{PutMode, PutOptions, Receipt};
 use super::conform::{Conform, merged};
-use super::writer::{DataWriter, Finished, place_all};
+use super::writer::{DataWriter, Finished, Placed};
 use super::{delta_version, mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Changes, Committed, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
@@ -102,6 +102,8 @@ impl DeltaUpload {
         if let (Some(log), Some(transaction)) = (&log, &options.transaction)
             && let Some((number, files)) = log.committed_transaction(transaction)?
         {
+            // Whoever committed it may not have come to that.
+            log.sync()?;
             return Ok(receipt_again(&log.latest()?, number, &files));
         }
         catalog.check_put(&dataset, &options)?;
@@ -130,7 +132,7 @@ impl DeltaUpload {
         drop(lock);
         catalog.maintain(&dataset, &log);
         let mark = DeltaMark { table_id: version.table_id, version: version.version };
-        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark) })
+        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark), trashed: None })
     }
 }
 
@@ -175,8 +177,8 @@ fn publish(
     options: &PutOptions,
     schema: Option<&Schema>,
 ) -> Result<Committed> {
-    let add = place_all(files, partitions, log)?;
-    let mut changes = Changes::append(add, options.transaction.clone());
+    let placed = Placed::new(files, partitions, log, read)?;
+    let mut changes = Changes::append(placed.files(), options.transaction.clone());
     changes.schema = schema.cloned();
     let mut read = read.clone();
     if options.if_version.is_some() || options.mode != PutMode::Append {
@@ -194,7 +196,7 @@ fn publish(
         changes.operation = Operation::Overwrite;
         changes.remove = read.files();
     }
-    log.commit(&read, &changes)
+    placed.commit(&read, &changes)
 }
 
 /// `version` if it has the columns that the rows were fitted to: someone else made the table since.
@@ -214,7 +216,7 @@ fn fitting(dataset: &DatasetRef, version: DeltaVersion, columns: &Columns) -> Re
 }
 
 fn receipt(version: &DeltaVersion, rows: u64, bytes: u64) -> Receipt {
-    Receipt { rows, bytes, version: delta_version(version) }
+    Receipt { rows, bytes, version: delta_version(version), trashed: None }
 }
 
 /// The receipt of a commit that is in the table already.
@@ -224,7 +226,8 @@ fn receipt_again(latest: &DeltaVersion, number: u64, files: &[NewFile]) -> Recei
         let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap_or_default();
         stats.get("numRecords").and_then(serde_json::Value::as_u64).unwrap_or(0)
     };
-    Receipt { rows: files.iter().map(rows).sum(), bytes: files.iter().map(|file| file.bytes).sum(), version }
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    Receipt { rows: files.iter().map(rows).sum(), bytes, version, trashed: None }
 }
 
 impl Catalog {

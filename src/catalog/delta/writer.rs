@@ -18,7 +18,8 @@ use super::super::store::Catalog;
 use super::checks::Checks;
 use crate::error::{Error, Result};
 use crate::storage::{
-    DeltaLog, DeltaVersion, Footer, NewFile, StagedFile, batch_bytes, delta_types, file_stats, to_stored,
+    Changes, Committed, DeltaLog, DeltaVersion, Footer, NewFile, Placing, StagedFile, batch_bytes,
+    delta_types, file_stats, to_stored,
 };
 
 /// Files of different partitions that are open at once, and the bytes that were written to them; past either the
@@ -273,18 +274,56 @@ impl Finished {
     }
 }
 
-/// Moves files into a table's directory; only a commit of what this gives makes them part of the table.
-pub(in super::super) fn place_all(
-    files: Vec<Finished>,
-    partition_columns: &[String],
-    log: &DeltaLog,
-) -> Result<Vec<NewFile>> {
-    let place = |file: Finished| {
-        let described = file.describe(partition_columns)?;
-        file.place(log, &described.path)?;
-        Ok(described)
-    };
-    files.into_iter().map(place).collect()
+/// Files that were moved into a table's directory. Only a commit makes them part of the table: without one they are
+/// taken away with this.
+pub(in super::super) struct Placed<'a> {
+    log: &'a DeltaLog,
+    files: Vec<NewFile>,
+    is_committed: bool,
+    _note: Placing<'a>,
+}
+
+impl<'a> Placed<'a> {
+    /// Moves files into the directory of the table, for a commit that comes after the version `read`.
+    pub(in super::super) fn new(
+        files: Vec<Finished>,
+        partition_columns: &[String],
+        log: &'a DeltaLog,
+        read: &DeltaVersion,
+    ) -> Result<Self> {
+        let described = files.iter().map(|file| file.describe(partition_columns));
+        let described = described.collect::<Result<Vec<_>>>()?;
+        let paths = described.iter().map(|file| file.path.clone()).collect();
+        let note = log.note(paths, read.number())?;
+        let mut placed =
+            Self { log, files: Vec::with_capacity(files.len()), is_committed: false, _note: note };
+        for (file, described) in files.into_iter().zip(described) {
+            file.place(log, &described.path)?;
+            placed.files.push(described);
+        }
+        Ok(placed)
+    }
+
+    /// The files as a commit describes them.
+    pub(in super::super) fn files(&self) -> Vec<NewFile> {
+        self.files.clone()
+    }
+
+    /// Commits the change that adds the files.
+    pub(in super::super) fn commit(mut self, read: &DeltaVersion, changes: &Changes) -> Result<Committed> {
+        let committed = self.log.commit(read, changes)?;
+        self.is_committed = true;
+        Ok(committed)
+    }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            let paths: Vec<_> = self.files.iter().map(|file| file.path.clone()).collect();
+            self.log.withdraw(&paths);
+        }
+    }
 }
 
 /// The statistics of a file with the columns `in_files`, as a commit has them; `may_have_nan` tells of columns

@@ -40,7 +40,7 @@ impl FunctionRewrite for ListsOfNulls {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         Ok(match expr {
             Expr::ScalarFunction(ScalarFunction { func, args })
-                if func == make_array_udf() && all_null(&args, schema) =>
+                if func.name() == self.function.name() && all_null(&args, schema) =>
             {
                 let call = ScalarFunction::new_udf(Arc::clone(&self.function), args);
                 Transformed::yes(Expr::ScalarFunction(call))

@@ -14,9 +14,11 @@ mod overflow;
 mod percentile_cont;
 mod regexp_flags;
 mod round;
+mod session_values;
 mod sum;
 mod to_timestamp;
 mod unsigned_zero;
+mod uuid_casts;
 
 use std::sync::Arc;
 
@@ -29,7 +31,9 @@ pub(super) use self::arithmetic::{checked, checked_minus};
 use self::extremes::NestedExtremes;
 pub(super) use self::kept_cast::KeptCast;
 pub(super) use self::round::round_by_row;
+pub(super) use self::session_values::{SESSION_VALUES, SessionUser};
 pub(super) use self::unsigned_zero::{unsigned_zero, unsigned_zero_beside};
+pub(super) use self::uuid_casts::UuidCasts;
 use crate::error::Result;
 use crate::safeguard::{Safeguard, standing};
 
@@ -80,6 +84,7 @@ fn replace_scalars(state: &mut SessionState) -> Result<()> {
     if Safeguard::ToTimestamp.stands() {
         to_timestamp::replace(state)?;
     }
+    session_values::register(state)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Rules of ours among DataFusion's: in front of those that answer wrongly, or in their place.
 
 mod aggregate_statistics;
+mod cancel_points;
 mod comparisons;
 mod correlation;
 mod distinct_limit;
@@ -23,6 +24,7 @@ mod sanity;
 mod single_rows;
 mod topk_aggregation;
 mod translated_patterns;
+mod unquoted_dates;
 mod uuids;
 mod volatile_ranges;
 mod window_frames;
@@ -40,6 +42,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use self::aggregate_statistics::FaithfulStatistics;
+use self::cancel_points::stoppable;
 use self::distinct_limit::DistinctLimit;
 use self::key_markers::DropKeyMarkers;
 use self::leaf_pushdown::SafeLeafPushdown;
@@ -63,9 +66,13 @@ pub(super) fn add_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
 /// The rules that make a plan mean what its statement does: those that DataFusion's coercion of types is to see the work of,
 /// DataFusion's, and those that want to see the types.
 fn analyzer_rules() -> Vec<TypingRule> {
-    let mut rules: Vec<TypingRule> =
-        vec![Arc::new(DropKeyMarkers), Arc::new(translated_patterns::TranslatePatterns)];
+    let mut rules: Vec<TypingRule> = vec![
+        Arc::new(DropKeyMarkers),
+        Arc::new(translated_patterns::TranslatePatterns),
+        Arc::new(unquoted_dates::UnquotedDates),
+    ];
     rules.extend(standing([(Safeguard::Uuids, Arc::new(uuids::Uuids) as TypingRule)]));
+    rules.push(Arc::new(super::functions::UuidCasts));
     rules.extend(Analyzer::new().rules);
     let coerced = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
     let before: [(Safeguard, TypingRule); 3] = [
@@ -81,7 +88,7 @@ fn analyzer_rules() -> Vec<TypingRule> {
         (Safeguard::Overflow, Arc::new(overflow::Overflow)),
     ];
     rules.extend(standing(last));
-    rules
+    stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
 /// DataFusion's rules, with those of ours in front of the first one that simplifies.
@@ -103,7 +110,7 @@ fn optimizer_rules() -> Vec<LogicalRule> {
         (Safeguard::KeptCasts, Arc::new(kept_casts::KeepCasts)),
     ];
     drop(rules.splice(simplified..simplified, standing(first)));
-    rules
+    stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
 /// The rules for physical plans: of ours one that sees a plan as it was made, and those in the place of DataFusion's.
@@ -113,7 +120,7 @@ fn add_physical_rules(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let first: [(Safeguard, PhysicalRule); 1] =
         [(Safeguard::GroupingSets, Arc::new(grouping_sets::HideGroupingColumns))];
     drop(rules.splice(0..0, standing(first)));
-    builder.with_physical_optimizer_rules(rules)
+    builder.with_physical_optimizer_rules(stoppable(rules).map(|rule| Arc::new(rule) as _).collect())
 }
 
 /// The rule of ours that stands in the place of one of DataFusion's, or that one.

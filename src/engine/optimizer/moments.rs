@@ -24,6 +24,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::comparisons::{Rounding, operands};
 use super::schema_of_inputs;
+use crate::engine::sql::in_one_unit;
 use crate::safeguard::Safeguard;
 
 const NANOS_OF_SECOND: i128 = 1_000_000_000;
@@ -50,7 +51,10 @@ fn in_own_units(plan: LogicalPlan, session: &Arc<str>) -> Result<Transformed<Log
     super::map_each(plan, |expr| {
         let name = names.save(&expr);
         let changed = expr.transform_up(|mut expr| {
-            let changed = operands(&mut expr).is_some_and(|operands| align(operands, &schema, session));
+            let changed = operands(&mut expr).is_some_and(|mut operands| {
+                let times = operands.iter_mut().map(|(operand, _)| &mut **operand).collect();
+                in_one_unit(times, &schema) || align(operands, &schema, session)
+            });
             Ok(Transformed::new_transformed(expr, changed))
         })?;
         Ok(changed.update_data(|expr| name.restore(expr)))

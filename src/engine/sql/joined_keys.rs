@@ -397,11 +397,9 @@ fn plan(
     if keys.is_empty() {
         return LogicalPlanBuilder::from(left).join_on(right, join_type, [])?.build();
     }
-    let of = |plan: &LogicalPlan| {
-        let column = |name: &String| normalize_col(Expr::Column(Column::new_unqualified(name)), plan);
-        keys.iter().map(column).collect::<DfResult<Vec<_>>>()
-    };
+    let of = |plan: &LogicalPlan| keys.iter().map(|name| key_of(plan, name)).collect::<DfResult<Vec<_>>>();
     let (left_keys, right_keys) = (of(&left)?, of(&right)?);
+    let keys: Vec<String> = left_keys.iter().zip(keys).map(|(key, name)| own_name(key, name)).collect();
     let on = left_keys.iter().zip(&right_keys).map(|(left, right)| left.clone().eq(right.clone()));
     let on: Vec<_> = on.collect();
     let (left_columns, right_columns) = (columns(&left), columns(&right));
@@ -435,6 +433,27 @@ fn using(names: Vec<ObjectName>, context: &dyn RelationPlannerContext) -> DfResu
         }
     }
     Ok(keys)
+}
+
+/// The column of a key's name, or the only one that differs in case.
+fn key_of(plan: &LogicalPlan, name: &str) -> DfResult<Expr> {
+    let exact = normalize_col(Expr::Column(Column::new_unqualified(name)), plan);
+    if exact.is_ok() {
+        return exact;
+    }
+    let columns = plan.schema().columns().into_iter();
+    let mut same = columns.filter(|column| column.name.to_lowercase() == name.to_lowercase());
+    match (same.next(), same.next()) {
+        (Some(column), None) => Ok(Expr::Column(column)),
+        _ => exact,
+    }
+}
+
+fn own_name(key: &Expr, name: String) -> String {
+    match key {
+        Expr::Column(column) => column.name.clone(),
+        _ => name,
+    }
 }
 
 /// The names that both sides have.

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn long_numbers_of_comparisons_are_decimals() {
-        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500 };
+        let limits = SqlLimits { bytes: 1 << 20, depth: 200, tables: 500, expressions: 10_000 };
         let parsed = |condition: &str| {
             let statement = parse(&format!("select 1 from t where {condition}"), &limits).unwrap();
             statement.to_string().replace("SELECT 1 FROM t WHERE ", "")

@@ -5,11 +5,17 @@ mod cast_names;
 mod clauses;
 mod every_column;
 mod joined_keys;
+mod listings;
 mod long_numbers;
+mod merge;
 mod ordinals;
 mod precedence;
+mod repair;
 mod rows_in;
 mod set_operations;
+mod times_of_day;
+mod types;
+mod uuid_values;
 
 use std::sync::Arc;
 
@@ -20,17 +26,22 @@ use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use self::set_operations::count_equal_rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 
 pub(super) use joined_keys::is_key_marker;
+pub(super) use listings::{Listing, listing, with_sql_types};
 pub(super) use set_operations::count_rows_of_sets;
+pub(super) use times_of_day::in_one_unit;
+pub(super) use types::Types;
 
 /// Rewrites `statement` in place to what its text means. Fails where there is no way to say it.
 ///
 /// Every statement comes by here once, a view's text too: see [`parse`](super::statement::parse).
 pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     clauses::correct(statement)?;
+    merge::correct(statement);
+    repair::correct(statement);
     if Safeguard::Precedence.stands() {
         precedence::correct(statement);
     }
@@ -55,16 +66,20 @@ pub(super) fn correct(statement: &mut Statement) -> Result<()> {
 /// The plan of a statement that was corrected, before it is optimised.
 pub(super) async fn plan(state: &SessionState, statement: ParsedStatement) -> DfResult<LogicalPlan> {
     if let Some(folded) = every_column::folded(&statement) {
-        // An error would name the column that is not the statement's.
-        if let Ok(plan) = state.statement_to_plan(folded).await {
-            return every_column::expanded(count_equal_rows(plan)?);
+        match state.statement_to_plan(folded).await.and_then(repair::with_keys) {
+            Ok(plan) => return every_column::expanded(count_equal_rows(plan)?),
+            Err(error) if Error::find_in(&error).is_some() => return Err(error),
+            // The error would name the column that is not the statement's.
+            Err(_) => {}
         }
     }
-    count_equal_rows(state.statement_to_plan(statement).await?)
+    count_equal_rows(repair::plan(state, statement).await?)
 }
 
 /// Adds what plans the rewritten statements.
 pub(super) fn add_planners(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let mut builder = builder;
+    builder.expr_planners().get_or_insert_default().push(Arc::new(times_of_day::TimesOfDay));
     if !Safeguard::JoinedKeys.stands() {
         return builder;
     }

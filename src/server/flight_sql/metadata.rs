@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::like;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder, GetTablesBuilder};
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 
 use super::super::flight::Handler;
+use super::keys::keys_schema;
 use super::sql_info::{Facts, sql_info, with_named_map};
 use super::types::{described, type_infos};
 use crate::catalog::CATALOG;
@@ -37,11 +38,7 @@ impl Handler {
                 infos.and_then(|infos| with_named_map(&infos).map_err(FlightError::from))
             }
             Command::CommandGetXdbcTypeInfo(command) => type_infos()?.record_batch(command.data_type),
-            Command::CommandGetPrimaryKeys(_) => Ok(RecordBatch::new_empty(primary_keys_schema())),
-            Command::CommandGetImportedKeys(_)
-            | Command::CommandGetExportedKeys(_)
-            | Command::CommandGetCrossReference(_) => Ok(RecordBatch::new_empty(reference_keys_schema())),
-            _ => return Ok(None),
+            other => return self.keys(other).await,
         };
         batch.map(Some).map_err(|error| internal(&error))
     }
@@ -58,11 +55,7 @@ impl Handler {
                 with_named_map(&none).map_err(|error| internal(&error.into()))?.schema()
             }
             Command::CommandGetXdbcTypeInfo(_) => type_infos()?.schema(),
-            Command::CommandGetPrimaryKeys(_) => primary_keys_schema(),
-            Command::CommandGetImportedKeys(_)
-            | Command::CommandGetExportedKeys(_)
-            | Command::CommandGetCrossReference(_) => reference_keys_schema(),
-            _ => return Ok(None),
+            other => return Ok(keys_schema(other)),
         }))
     }
 
@@ -148,35 +141,6 @@ impl Pattern {
         let matched = like(&StringArray::new_scalar(text), &StringArray::new_scalar(pattern.as_str()));
         matched.is_ok_and(|matched| matched.value(0))
     }
-}
-
-fn primary_keys_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("catalog_name", DataType::Utf8, true),
-        Field::new("db_schema_name", DataType::Utf8, true),
-        Field::new("table_name", DataType::Utf8, false),
-        Field::new("column_name", DataType::Utf8, false),
-        Field::new("key_name", DataType::Utf8, true),
-        Field::new("key_sequence", DataType::Int32, false),
-    ]))
-}
-
-fn reference_keys_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("pk_catalog_name", DataType::Utf8, true),
-        Field::new("pk_db_schema_name", DataType::Utf8, true),
-        Field::new("pk_table_name", DataType::Utf8, false),
-        Field::new("pk_column_name", DataType::Utf8, false),
-        Field::new("fk_catalog_name", DataType::Utf8, true),
-        Field::new("fk_db_schema_name", DataType::Utf8, true),
-        Field::new("fk_table_name", DataType::Utf8, false),
-        Field::new("fk_column_name", DataType::Utf8, false),
-        Field::new("key_sequence", DataType::Int32, false),
-        Field::new("fk_key_name", DataType::Utf8, true),
-        Field::new("pk_key_name", DataType::Utf8, true),
-        Field::new("update_rule", DataType::UInt8, false),
-        Field::new("delete_rule", DataType::UInt8, false),
-    ]))
 }
 
 fn internal(error: &FlightError) -> Error {

@@ -8,11 +8,12 @@
 //! | `statement` | queries and updates given as text |
 //! | `prepared` | prepared statements: create, bind, run, close |
 //! | `ingest` | tables made from a client's stream |
-//! | `metadata`, `sql_info`, `types` | what there is, and what the server can do |
+//! | `metadata`, `keys`, `sql_info`, `types` | what there is, and what the server can do |
 //! | `actions` | the actions of Flight and Flight SQL: sessions, cancelling, prepared statements |
 
 mod actions;
 mod ingest;
+mod keys;
 mod metadata;
 mod prepared;
 mod sql_info;
@@ -30,6 +31,7 @@ pub(super) use actions::{Answer, action_types};
 pub(super) use prepared::Statements;
 pub use prepared::StatementsOptions;
 pub(super) use sql_info::Functions;
+pub(super) use types::described_result;
 
 use super::flight::Handler;
 use super::frames::{FrameEncoder, Framing, opening};
@@ -182,7 +184,7 @@ impl Handler {
         }
         chunks.extend(encoder.finish()?);
         let chunks = futures::stream::iter(chunks.into_iter().map(Ok));
-        Ok(stream_chunks(chunks, rpc, self.options.idle_timeout, Work::here()))
+        Ok(stream_chunks(chunks, rpc, self.options.patience(), Work::here()))
     }
 }
 

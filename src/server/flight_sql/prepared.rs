@@ -19,6 +19,7 @@ use super::super::flight::Handler;
 use super::super::receive::Receiver;
 use super::super::rpc::Rpc;
 use super::super::session::{Client, SessionKey};
+use super::types::in_milliseconds;
 use super::updated;
 use crate::engine::{Bound, BoundRows, Prepared, Source, StatementKind};
 use crate::error::{Error, Result};
@@ -127,7 +128,7 @@ impl Handler {
         rpc.about(&source.to_string());
         let environment = self.sessions.environment(client);
         let deadline = rpc.deadline(self.options.query_timeout);
-        let Prepared { kind, parameters, result } =
+        let Prepared { kind, parameters, result, origins } =
             self.engine.prepare(&source, &environment, deadline).await?;
         let owner = client.owner().cloned();
         let takes_values = !parameters.fields().is_empty();
@@ -137,8 +138,14 @@ impl Handler {
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.into(),
             // Empty for what gives a count: this is how drivers tell an update.
-            dataset_schema: result.as_ref().map(|schema| encoded(schema)).unwrap_or_default(),
-            parameter_schema: encoded(&parameters),
+            dataset_schema: result
+                .map(|schema| encoded(&client.described(&schema, &origins)))
+                .unwrap_or_default(),
+            parameter_schema: if client.is_java {
+                encoded(&in_milliseconds(&parameters))
+            } else {
+                encoded(&parameters)
+            },
             is_update: Some(kind != StatementKind::Query),
         })
     }

@@ -61,10 +61,14 @@ impl Handler {
         let environment = self.sessions.environment(client);
         if bound.is_some() {
             let query = self.engine.plan(source, &environment, bound, deadline).await?;
-            return Ok(ipc_schema(query.schema()).into());
+            return Ok(ipc_schema(&client.shown(&query)).into());
         }
         let prepared = self.engine.prepare(source, &environment, deadline).await?;
-        Ok(ipc_schema(prepared.result.as_ref().unwrap_or(&COUNT)).into())
+        Ok(match &prepared.result {
+            Some(result) => ipc_schema(&client.described(result, &prepared.origins)),
+            None => ipc_schema(&COUNT),
+        }
+        .into())
     }
 
     /// Runs a statement that is no query, and says how many rows it stored.

@@ -2,95 +2,18 @@
 
 use std::collections::HashMap;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
 use crate::catalog::CATALOG;
+use crate::engine::Origin;
 use crate::error::{Error, Result};
-
-/// The longest text or bytes that clients are told to expect.
-const MAX_LENGTH: i32 = i32::MAX;
-
-/// The name of a type, as GetXdbcTypeInfo has it where SQL has such a type at all.
-pub(super) fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Null => "NULL",
-        DataType::Boolean => "BOOLEAN",
-        DataType::Int8 => "TINYINT",
-        DataType::Int16 => "SMALLINT",
-        DataType::Int32 => "INTEGER",
-        DataType::Int64 => "BIGINT",
-        DataType::UInt8 => "TINYINT UNSIGNED",
-        DataType::UInt16 => "SMALLINT UNSIGNED",
-        DataType::UInt32 => "INTEGER UNSIGNED",
-        DataType::UInt64 => "BIGINT UNSIGNED",
-        DataType::Float16 | DataType::Float32 => "REAL",
-        DataType::Float64 => "DOUBLE",
-        DataType::Decimal32(..)
-        | DataType::Decimal64(..)
-        | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => "DECIMAL",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            "VARBINARY"
-        }
-        DataType::Date32 | DataType::Date64 => "DATE",
-        DataType::Time32(_) | DataType::Time64(_) => "TIME",
-        DataType::Timestamp(_, None) => "TIMESTAMP",
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE",
-        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL",
-        DataType::List(_)
-        | DataType::LargeList(_)
-        | DataType::FixedSizeList(..)
-        | DataType::ListView(_)
-        | DataType::LargeListView(_) => "ARRAY",
-        DataType::Struct(_) => "STRUCT",
-        DataType::Map(..) => "MAP",
-        DataType::Union(..) => "UNION",
-        DataType::Dictionary(_, value) => return type_name(value),
-        DataType::RunEndEncoded(_, values) => return type_name(values.data_type()),
-    }
-    .to_owned()
-}
-
-/// Precision and scale, where the type has them: digits of numbers, characters of texts.
-fn precision_and_scale(data_type: &DataType) -> Option<(i32, i32)> {
-    Some(match data_type {
-        DataType::Boolean => (1, 0),
-        DataType::Int8 | DataType::UInt8 => (3, 0),
-        DataType::Int16 | DataType::UInt16 => (5, 0),
-        DataType::Int32 | DataType::UInt32 | DataType::Date32 | DataType::Date64 => (10, 0),
-        DataType::Int64 => (19, 0),
-        DataType::UInt64 => (20, 0),
-        DataType::Float16 | DataType::Float32 => (7, 0),
-        DataType::Float64 => (15, 0),
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale)
-        | DataType::Decimal256(precision, scale) => (i32::from(*precision), i32::from(*scale)),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => (MAX_LENGTH, 0),
-        DataType::FixedSizeBinary(size) => (*size, 0),
-        DataType::Time32(unit) | DataType::Time64(unit) => (9 + digits(*unit), digits(*unit)),
-        DataType::Timestamp(unit, _) => (20 + digits(*unit), digits(*unit)),
-        _ => return None,
-    })
-}
-
-/// Digits after the second.
-fn digits(unit: arrow::datatypes::TimeUnit) -> i32 {
-    use arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
-    match unit {
-        Second => 0,
-        Millisecond => 3,
-        Microsecond => 6,
-        Nanosecond => 9,
-    }
-}
+use crate::storage::{MAX_LENGTH, precision_and_scale, rewrite_field, type_name};
 
 fn type_metadata(data_type: &DataType) -> impl Iterator<Item = (String, String)> {
     let numbers = precision_and_scale(data_type);
-    let name = ("TYPE_NAME", type_name(data_type));
+    let name = ("TYPE_NAME", type_name(data_type).to_owned());
     let precision = numbers.map(|(precision, _)| ("PRECISION", precision.to_string()));
     let scale = numbers.map(|(_, scale)| ("SCALE", scale.to_string()));
     let all = std::iter::once(name).chain(precision).chain(scale);
@@ -121,6 +44,43 @@ pub(super) fn described(schema: &str, table: &str, columns: &Schema) -> SchemaRe
         Field::clone(field).with_metadata(metadata)
     };
     Schema::new(columns.fields().iter().map(describe).collect::<Vec<_>>()).into()
+}
+
+/// The columns of a result with what drivers look for in their metadata, and of which tables they are.
+pub(in crate::server) fn described_result(columns: &Schema, origins: &[Option<Origin>]) -> SchemaRef {
+    let describe = |(place, field): (usize, &FieldRef)| {
+        let mut metadata = field.metadata().clone();
+        metadata.extend(type_metadata(field.data_type()));
+        let mut add = |key: &str, value: &str| {
+            metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value.to_owned());
+        };
+        add("IS_AUTO_INCREMENT", "0");
+        add("IS_CASE_SENSITIVE", if type_name(field.data_type()) == "VARCHAR" { "1" } else { "0" });
+        add("IS_READ_ONLY", "1");
+        add("IS_SEARCHABLE", "1");
+        if let Some(Some(origin)) = origins.get(place) {
+            add("CATALOG_NAME", CATALOG);
+            add("SCHEMA_NAME", &origin.schema);
+            add("TABLE_NAME", &origin.table);
+        }
+        Field::clone(field).with_metadata(metadata)
+    };
+    let fields = columns.fields().iter().enumerate().map(describe);
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()).into()
+}
+
+/// Parameters as the JDBC driver fills them in: it writes milliseconds into times of any unit
+/// (apache/arrow-java#838).
+pub(super) fn in_milliseconds(parameters: &Schema) -> Schema {
+    let milliseconds = |data_type: &DataType| match data_type {
+        // What is in them already is left, or the rewriting of types would have no end.
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Time32(TimeUnit::Millisecond) => None,
+        DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
+        DataType::Time32(_) | DataType::Time64(_) => Some(DataType::Time32(TimeUnit::Millisecond)),
+        _ => None,
+    };
+    let fields = parameters.fields().iter().map(|field| rewrite_field(field, &milliseconds));
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 /// The types that GetXdbcTypeInfo tells of.
@@ -243,6 +203,38 @@ mod tests {
         }
         assert!(!described.field(1).metadata().contains_key("ARROW:FLIGHT:SQL:PRECISION"));
         assert!(!described.field(0).is_nullable());
+    }
+
+    #[test]
+    fn results_say_of_which_tables_their_columns_are() {
+        let columns = Schema::new(vec![
+            Field::new("p", DataType::Decimal128(12, 2), false),
+            Field::new("n", DataType::Int64, false),
+        ]);
+        let origin = Origin { schema: "s".to_owned(), table: "items".to_owned(), column: "price".to_owned() };
+        let described = described_result(&columns, &[Some(origin), None]);
+        let of = |place: usize, key: &str| {
+            described.field(place).metadata().get(&format!("ARROW:FLIGHT:SQL:{key}")).cloned()
+        };
+        assert_eq!(of(0, "TABLE_NAME").as_deref(), Some("items"));
+        assert_eq!(of(0, "SCALE").as_deref(), Some("2"));
+        assert_eq!(of(1, "PRECISION").as_deref(), Some("19"));
+        assert_eq!(of(1, "TABLE_NAME"), None);
+    }
+
+    #[test]
+    fn times_are_milliseconds_to_jdbc() {
+        let zoned = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        let parameters = Schema::new(vec![
+            Field::new("$1", zoned, true),
+            Field::new("$2", DataType::Time64(TimeUnit::Microsecond), true),
+            Field::new("$3", DataType::Int32, true),
+        ]);
+        let shown = in_milliseconds(&parameters);
+        let zoned = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        assert_eq!(*shown.field(0).data_type(), zoned);
+        assert_eq!(*shown.field(1).data_type(), DataType::Time32(TimeUnit::Millisecond));
+        assert_eq!(*shown.field(2).data_type(), DataType::Int32);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use arrow::datatypes::Schema;
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
@@ -66,6 +67,8 @@ pub enum Operation {
     DropNotNull(String),
     /// A column, which has no NULL, takes none from now on.
     SetNotNull(String),
+    /// Keys are declared, or are no longer.
+    SetKeys,
 }
 
 /// An application's own number for a change: the same one is committed once.
@@ -149,6 +152,7 @@ impl DeltaLog {
             PROTOCOL.can_commit(latest.state.as_ref(), &data.actions, &data.operation).map_err(refused)?;
             let bytes = data.get_bytes().map_err(refused)?;
             let next = latest.number() + 1;
+            let start = Instant::now();
             let written = self.runtime.run(self.store.write_commit_entry(
                 next,
                 CommitOrBytes::LogBytes(bytes),
@@ -161,7 +165,9 @@ impl DeltaLog {
                 }
                 // Another program's: look again.
                 Err(TransactionError::VersionAlreadyExists(_)) => {}
-                Err(error) => return Err(refused(error)),
+                Err(error) => {
+                    return Err(self.files.trouble_since(start).unwrap_or_else(|| refused(error)));
+                }
             }
         }
         Err(Error::precondition("other programs commit to the table all the time; try again"))
@@ -238,19 +244,12 @@ impl DeltaLog {
         )))
     }
 
-    /// The version of the last checkpoint, as far as the table tells.
-    fn last_checkpoint(&self) -> Option<u64> {
-        let text = self.area().dir().read(Path::new(DELTA_LOG).join("_last_checkpoint")).ok()?;
-        let hint: Value = serde_json::from_slice(&text).ok()?;
-        hint.get("version")?.as_u64()
-    }
-
     /// Writes a checkpoint if it is time for one.
     pub fn checkpoint(&self, version: &DeltaVersion) -> Result<bool> {
         let interval = version.properties().get("delta.checkpointInterval");
         let interval = interval.and_then(|text| text.parse().ok()).unwrap_or(CHECKPOINT_INTERVAL);
         // Counted from the last one: a look at the table can come several commits late.
-        let next = self.last_checkpoint().map_or(0, |last| last + 1) + interval.max(1);
+        let next = self.files.last_checkpoint()?.map_or(0, |last| last + 1) + interval.max(1);
         if version.number() + 1 < next {
             return Ok(false);
         }
@@ -261,6 +260,18 @@ impl DeltaLog {
             self.load(cleanup_metadata(&table, None), Ok)?;
         }
         Ok(true)
+    }
+
+    /// Makes the log durable as it is now: a version that somebody asks for again may have been made by a server that
+    /// did not come to that.
+    pub fn sync(&self) -> Result<()> {
+        self.files.sync_log()
+    }
+
+    /// Takes away files that were [placed](Self::place) and that no commit has named. After a failed sync nobody knows
+    /// whether one has: they stay.
+    pub fn withdraw(&self, files: &[PathBuf]) {
+        self.files.withdraw(files);
     }
 
     /// Moves a finished data file from staging into the table's directory, durably.
@@ -321,6 +332,7 @@ fn library_operation(latest: &DeltaVersion, changes: &Changes) -> DeltaOperation
         },
         Operation::Compact => DeltaOperation::Optimize { predicate: None, target_size: 0 },
         Operation::AddColumns => DeltaOperation::AddColumn { fields: Vec::new() },
+        Operation::SetKeys => DeltaOperation::UpdateFieldMetadata { fields: Vec::new() },
         Operation::DropNotNull(column) => match noted(column, true) {
             Some(column) => DeltaOperation::DropColumnNotNull { column },
             None => DeltaOperation::UpdateFieldMetadata { fields: Vec::new() },
@@ -454,6 +466,7 @@ fn reads_rows(operation: &Operation) -> bool {
             | Operation::Compact
             | Operation::AddColumns
             | Operation::DropNotNull(_)
+            | Operation::SetKeys
     )
 }
 

@@ -1,13 +1,9 @@
 //! The entries of a log as other writers have them.
 
 use bytes::Bytes;
-use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::{Action, CommitInfo};
 use deltalake_core::logstore::get_actions;
 use serde_json::{Deserializer, Map, Value};
-
-use super::error::delta_error;
-use crate::error::Result;
 
 /// The actions that the library's types know.
 const ACTIONS: [&str; 7] = ["add", "remove", "metaData", "protocol", "txn", "cdc", "domainMetadata"];
@@ -16,21 +12,17 @@ const ACTIONS: [&str; 7] = ["add", "remove", "metaData", "protocol", "txn", "cdc
 ///
 /// What a writer tells of itself in `commitInfo` is its own affair: what the library's type cannot take of it
 /// (CONVERT TO DELTA reads version -1) is left out, and so are actions that nobody here looks at.
-pub(super) fn actions_of(number: u64, bytes: &Bytes) -> Result<Vec<Action>> {
+pub(super) fn actions_of(number: u64, bytes: &Bytes) -> Result<Vec<Action>, serde_json::Error> {
     if let Ok(actions) = get_actions(number, bytes) {
         return Ok(actions);
     }
-    let damaged = |json_err: serde_json::Error| {
-        let line = format!("line {}, column {}", json_err.line(), json_err.column());
-        delta_error(DeltaTableError::InvalidJsonLog { json_err, line, version: number })
-    };
     let mut actions = Vec::new();
     for action in Deserializer::from_slice(bytes).into_iter::<Map<String, Value>>() {
-        let action = action.map_err(damaged)?;
+        let action = action?;
         if let Some(info) = action.get("commitInfo").and_then(Value::as_object) {
             actions.push(Action::CommitInfo(info_of(info)));
         } else if action.keys().any(|key| ACTIONS.contains(&key.as_str())) {
-            actions.push(serde_json::from_value(Value::Object(action)).map_err(damaged)?);
+            actions.push(serde_json::from_value(Value::Object(action))?);
         }
     }
     Ok(actions)
@@ -48,7 +40,7 @@ fn info_of(info: &Map<String, Value>) -> CommitInfo {
 mod tests {
     use super::*;
 
-    fn actions(text: &str) -> Result<Vec<Action>> {
+    fn actions(text: &str) -> Result<Vec<Action>, serde_json::Error> {
         actions_of(0, &Bytes::copy_from_slice(text.as_bytes()))
     }
 

@@ -9,11 +9,15 @@ use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 
 use crate::error::{Error, ErrorKind};
+use crate::storage::exhausted_in;
 
 /// What an error of the library means for the client.
 pub(super) fn delta_error(error: DeltaTableError) -> Error {
     if let Some(ours) = Error::find_in(&error) {
         return ours.duplicate().with_source(error);
+    }
+    if let Some(exhausted) = exhausted_in("work on the Delta table", &error) {
+        return exhausted.with_source(error);
     }
     let kind = match &error {
         DeltaTableError::Transaction { source } => return transaction_error(source).with_source(error),
@@ -35,7 +39,10 @@ pub(super) fn delta_error(error: DeltaTableError) -> Error {
         _ => ErrorKind::Internal,
     };
     let text = match kind {
-        ErrorKind::DataLoss => format!("the log of the Delta table is damaged: {error}"),
+        ErrorKind::DataLoss => {
+            "the log of the Delta table is damaged: what it says does not make a table; the server's log says more"
+                .to_owned()
+        }
         ErrorKind::Internal => format!("the Delta library: {error}"),
         ErrorKind::Unimplemented => format!("the Delta table is not supported: {error}"),
         _ => error.to_string(),

@@ -27,7 +27,7 @@ use super::mapping::{column_names, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
-use crate::error::{Error, Result, contain};
+use crate::error::{Error, ErrorKind, Result, contain};
 use crate::storage::listing::{open_dir, read_entries};
 use crate::storage::{Area, ColumnNames, Root};
 
@@ -49,6 +49,8 @@ pub struct DeltaLog {
     pub(super) runtime: Arc<DeltaRuntime>,
     pub(super) files: TableStore,
     area: Area,
+    /// Where the table lay in the root when it was opened, for messages.
+    folder: PathBuf,
     latest: Mutex<Option<Known>>,
     deleted: Cache<String, Arc<DeletedRows>>,
     changing: Arc<AsyncMutex<()>>,
@@ -151,7 +153,12 @@ impl DeltaLog {
         };
         let deleted = Cache::builder().weigher(weigh).max_capacity(DELETED_BYTES).build();
         let latest = Mutex::new(None);
-        Ok(Self { store, runtime, files, area, latest, deleted, changing, maintained, wanted })
+        let folder = path.to_owned();
+        Ok(Self { store, runtime, files, area, folder, latest, deleted, changing, maintained, wanted })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The table's directory.
@@ -165,13 +172,15 @@ impl DeltaLog {
         let mut known = self.known();
         if let Some(known) = known.as_ref()
             && known.listed.elapsed() < BELIEVED
-            && !self.area.exists(&commit_path(known.version.number() + 1))?
+            && !self.area.has_name(&commit_path(known.version.number() + 1))?
         {
             return Ok(known.version.clone());
         }
         let mut table = DeltaTable::new(Arc::clone(&self.store));
         table.state = known.as_ref().map(|known| DeltaTableState::clone(&known.version.state));
+        let before = known.as_ref().map(|known| known.version.number());
         let version = self.load(table.update_state(), |()| Ok(())).and_then(|()| version_of(&table))?;
+        self.check_new_entries(before, version.number())?;
         *known = Some(Known { version: version.clone(), listed: Instant::now() });
         Ok(version)
     }
@@ -226,7 +235,11 @@ impl DeltaLog {
             return Ok(Some(known));
         }
         let damaged = |error: &dyn std::fmt::Display| {
-            Error::data_loss(format!("the deletion vector of {} is damaged: {error}", file.path.display()))
+            tracing::warn!(%error, "a deletion vector cannot be read");
+            let (folder, path) = (self.folder.display(), file.path.display());
+            Error::data_loss(format!(
+                "the deletion vector of {path} in the Delta table {folder} is damaged, or lost; the server's log says more"
+            ))
         };
         let vector = DeletionVectorDescriptor {
             storage_type: vector.storage_type.as_ref().parse().map_err(|error| damaged(&error))?,
@@ -239,16 +252,14 @@ impl DeltaLog {
         let read = self.runtime.run(async move {
             // The library's engine waits for its own futures, so it may not be used on a thread that drives some.
             let engine = store.engine(None);
-            tokio::task::spawn_blocking(move || {
-                contain(|| vector.read(engine.storage_handler(), &root))
-                    .map(|read| read.map_err(|error| error.to_string()))
-            })
-            .await
+            tokio::task::spawn_blocking(move || contain(|| vector.read(engine.storage_handler(), &root)))
+                .await
         })?;
-        let rows = read
-            .map_err(|join| Error::internal(format!("reading a deletion vector: {join}")))?
-            .and_then(|read| read)
-            .map_err(|text| damaged(&text))?;
+        let read = read.map_err(|join| Error::internal(format!("reading a deletion vector: {join}")))?;
+        let rows = read.map_err(|text| damaged(&text))?.map_err(|error| match Error::find_in(&error) {
+            Some(ours) if ours.kind() != ErrorKind::NotFound => ours.duplicate(),
+            _ => damaged(&error),
+        })?;
         let rows = Arc::new(DeletedRows { id: id.clone(), rows });
         self.deleted.insert(id, Arc::clone(&rows));
         Ok(Some(rows))
@@ -309,7 +320,7 @@ impl DeltaLog {
     pub(super) fn actions(&self, number: u64) -> Result<Option<Vec<Action>>> {
         let entry = self.load(self.store.read_commit_entry(number), Ok)?;
         let Some(bytes) = entry else { return Ok(None) };
-        actions_of(number, &bytes).map(Some)
+        actions_of(number, &bytes).map(Some).map_err(|error| self.not_json(&commit_path(number), &error))
     }
 
     /// The version of a library's transaction that was last committed for an application.
@@ -347,16 +358,35 @@ impl DeltaLog {
         future: impl Future<Output = std::result::Result<T, E>>,
         then: impl FnOnce(T) -> Result<U>,
     ) -> Result<U> {
-        self.runtime.run(future)?.map_err(|error| self.error_of(error.into())).and_then(then)
+        let start = Instant::now();
+        self.runtime.run(future)?.map_err(|error| self.error_of(error.into(), start)).and_then(then)
     }
 
     /// What an error of the library means for the client. Of a partition value that it cannot parse it does not tell
     /// the column.
-    fn error_of(&self, error: DeltaTableError) -> Error {
+    fn error_of(&self, error: DeltaTableError, start: Instant) -> Error {
+        if let Some(trouble) = self.files.trouble_since(start) {
+            return trouble.with_source(error);
+        }
         if let DeltaTableError::KernelError(KernelError::ParseError(text, data_type)) = &error {
             return unparsed(text, data_type, &self.columns_with(text)).with_source(error);
         }
-        delta_error(error)
+        if matches!(error, DeltaTableError::InvalidVersion(_)) {
+            return delta_error(error);
+        }
+        let ours = Error::find_in(&error).map(Error::kind);
+        let made = delta_error(error);
+        match (made.kind(), ours) {
+            (ErrorKind::DataLoss, Some(_)) => made,
+            (ErrorKind::DataLoss | ErrorKind::Internal | ErrorKind::NotFound, _) => {
+                match self.find_damage() {
+                    Some(damage) => damage.with_source(made),
+                    None if made.kind() == ErrorKind::DataLoss => self.unreadable().with_source(made),
+                    None => made,
+                }
+            }
+            _ => made,
+        }
     }
 
     /// The partition columns that have the value `text` in some entry of the log. In a checkpoint nobody looks.

@@ -11,14 +11,18 @@ mod error;
 mod log;
 mod mapping;
 mod operations;
+mod placing;
 mod runtime;
 mod stats;
 mod store;
 mod types;
 mod vacuum;
+mod whole;
 
 pub use commit::{Changes, Committed, NewFile, Operation, Transaction, first_entry, first_entry_path};
 pub use log::{CommitSummary, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaVersion};
+pub use placing::Placing;
+pub(super) use placing::sweep_placed;
 pub use runtime::DeltaRuntime;
 pub use stats::file_stats;
 pub use types::{delta_types, to_logical, to_stored};

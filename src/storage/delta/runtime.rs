@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result};
 use crate::storage::decoders::end_runtimes;
+use crate::storage::exhausted_in;
 
 /// Threads that wait for the library's reads and writes, which are blocking work by themselves.
 const THREADS: usize = 2;
@@ -52,7 +53,12 @@ impl DeltaRuntime {
             .thread_name("delta")
             .enable_all()
             .build()
-            .map_err(|error| Error::internal(format!("cannot start threads for Delta tables: {error}")))?;
+            .map_err(|error| {
+                let exhausted = exhausted_in("start threads for Delta tables", &error);
+                exhausted.unwrap_or_else(|| {
+                    Error::internal(format!("cannot start threads for Delta tables: {error}"))
+                })
+            })?;
         let handle = made.handle().clone();
         *runtime = Some(made);
         Ok(handle)

@@ -16,11 +16,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,15 +34,19 @@ use object_store::{
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, RenameOptions, RenameTargetMode, Result as StoreResult, UploadPart,
 };
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::log::DELTA_LOG;
+use super::whole::{has_checkpoint, hint_path};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::area::{if_there, io_error};
+use crate::storage::area::{if_there, io_error, no_regular_file, open_file};
 use crate::storage::{FileStat, HeldFile, Root, Target, blocking};
 
 /// What is read in one go where nobody says how much is wanted.
 const CHUNK: usize = 8 << 20;
+/// More is no note of a checkpoint.
+const MAX_HINT: u64 = 16 << 20;
 /// Files that are deleted at the same time.
 const DELETES: usize = 8;
 
@@ -56,13 +61,20 @@ pub(super) struct TableStore {
     dir: Arc<Dir>,
     /// The only files besides the log that listings show, where that is not all.
     shown: Option<Arc<HashSet<String>>>,
+    /// What went wrong last, and when: on its way through the library it loses what it was.
+    trouble: Arc<Mutex<Option<(Instant, Error)>>>,
 }
 
 impl TableStore {
     /// Holds the directory at `path` in `root`.
     pub(super) fn open(root: Arc<Root>, path: &FilePath) -> Result<Self> {
         let dir = root.area().dir().open_dir(path).map_err(|error| io_error("open", path, error))?;
-        Ok(Self { root, dir: Arc::new(dir), shown: None })
+        Ok(Self { root, dir: Arc::new(dir), shown: None, trouble: Arc::default() })
+    }
+
+    /// The root that the directory lies in.
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
     /// The same, whose listings show no other files than these and the log.
@@ -73,6 +85,22 @@ impl TableStore {
     fn shows(&self, location: &Path) -> bool {
         let is_log = || location.prefix_matches(&Path::from(DELTA_LOG));
         self.shown.as_ref().is_none_or(|shown| shown.contains(location.as_ref()) || is_log())
+    }
+
+    /// What has gone wrong last in this directory, if that was not before `start`.
+    pub(super) fn trouble_since(&self, start: Instant) -> Option<Error> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().filter(|(at, _)| *at >= start).map(|(_, error)| error.duplicate())
+    }
+
+    /// The library's error of one of ours, which is kept.
+    fn failed(&self, location: &Path, error: Error) -> StoreError {
+        // An absence is an answer.
+        if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) {
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            *trouble = Some((Instant::now(), error.duplicate()));
+        }
+        store_error(location, error)
     }
 
     /// Makes the file `staged`, which was synced, visible at `to` in the table, durably.
@@ -87,11 +115,51 @@ impl TableStore {
         work: impl FnOnce(&Self, &FilePath) -> Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         let (store, path) = (self.clone(), file_path(location).to_owned());
-        blocking(move || work(&store, &path)).await.map_err(|error| store_error(location, error))
+        blocking(move || work(&store, &path)).await.map_err(|error| self.failed(location, error))
     }
 
     fn hold(&self, path: &FilePath) -> Result<HeldFile> {
+        if path == hint_path() && self.last_checkpoint()?.is_none() {
+            return Err(Error::not_found("the last checkpoint is not noted"));
+        }
         HeldFile::open_in(&self.dir, path)
+    }
+
+    /// The version of the last checkpoint, as it is noted; `None` where there is no such checkpoint, for what notes it
+    /// is only a hint: without it all of the log is looked at.
+    pub(super) fn last_checkpoint(&self) -> Result<Option<u64>> {
+        let path = hint_path();
+        let Some(file) =
+            if_there(open_file(&self.dir, &path)).map_err(|error| io_error("open", &path, error))?
+        else {
+            return Ok(None);
+        };
+        let mut text = Vec::new();
+        file.take(MAX_HINT).read_to_end(&mut text).map_err(|error| io_error("read", &path, error))?;
+        let hint: Option<Value> = serde_json::from_slice(&text).ok();
+        let Some(version) = hint.as_ref().and_then(|hint| hint.get("version")?.as_u64()) else {
+            return Ok(None);
+        };
+        let fail = |error| io_error("list", FilePath::new(DELTA_LOG), error);
+        let mut names = Vec::new();
+        for entry in self.dir.read_dir(DELTA_LOG).map_err(fail)? {
+            names.extend(entry.map_err(fail)?.file_name().into_string());
+        }
+        Ok(has_checkpoint(names, version).then_some(version))
+    }
+
+    /// Makes the log durable as it is now.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        self.root.sync_within(&self.dir, FilePath::new(DELTA_LOG))
+    }
+
+    /// Takes away files that no commit has named, as far as that is known for certain.
+    pub(super) fn withdraw(&self, files: &[PathBuf]) {
+        for path in files {
+            if let Err(error) = self.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "a file of no version stays in a Delta table's folder");
+            }
+        }
     }
 
     fn put_file(&self, path: &FilePath, payload: &PutPayload, target: Target) -> Result<PutResult> {
@@ -156,12 +224,12 @@ impl TableStore {
             let Some(location) = location_of(folder, &entry) else { continue };
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 found.common_prefixes.push(location);
-            } else if offset.is_none_or(|offset| location > *offset)
-                && self.shows(&location)
-                && let Some(stat) = stat_entry(&dir, &entry)
-                    .map_err(|error| io_error("look at", file_path(&location), error))?
-            {
-                found.objects.push(object_meta(location, &stat));
+            } else if offset.is_none_or(|offset| location > *offset) && self.shows(&location) {
+                let stat = stat_entry(&dir, &entry);
+                match stat.map_err(|error| io_error("look at", file_path(&location), error))? {
+                    Some(stat) => found.objects.push(object_meta(location, &stat)),
+                    None => check_no_entry(folder, &entry, &location)?,
+                }
             }
         }
         Ok(found)
@@ -232,11 +300,12 @@ impl ObjectStore for TableStore {
         options.check_preconditions(&meta)?;
         let range = match &options.range {
             Some(wanted) => wanted.as_range(meta.size).map_err(|error| {
-                store_error(location, Error::data_loss(format!("cannot read {location}: {error}")))
+                self.failed(location, Error::data_loss(format!("cannot read {location}: {error}")))
             })?,
             None => 0..meta.size,
         };
-        let payload = GetResultPayload::Stream(read_stream(held, location.clone(), range.clone()));
+        let payload =
+            GetResultPayload::Stream(read_stream(self.clone(), held, location.clone(), range.clone()));
         Ok(GetResult { payload, meta, range, attributes: Attributes::default() })
     }
 
@@ -323,7 +392,8 @@ impl Draft {
     }
 
     fn write(&mut self, piece: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(piece, offset).map_err(|error| io_error("write", &self.staged, error))?;
+        let written = self.store.root.with_room(|| self.file.write_all_at(piece, offset));
+        written.map_err(|error| io_error("write", &self.staged, error))?;
         self.written += piece.len() as u64;
         Ok(())
     }
@@ -447,6 +517,25 @@ fn stat_entry(dir: &Dir, entry: &DirEntry) -> std::io::Result<Option<FileStat>> 
     Ok(if_there(metadata)?.filter(Metadata::is_file).map(|metadata| FileStat::of_cap(&metadata)))
 }
 
+/// Fails where an entry of the log is no file: to leave it out would be to read an older version.
+fn check_no_entry(folder: &Path, entry: &DirEntry, location: &Path) -> Result<()> {
+    let path = file_path(location);
+    let is_entry = path.extension().is_some_and(|ending| ending == "json" || ending == "parquet");
+    if *folder != Path::from(DELTA_LOG) || !is_entry {
+        return Ok(());
+    }
+    match if_there(entry.file_type()).map_err(|error| io_error("look at", path, error))? {
+        // It was cleaned up meanwhile.
+        None => Ok(()),
+        Some(kind) if kind.is_symlink() => Err(Error::precondition(format!(
+            "the log of the Delta table has {location}, which is a link that leads nowhere, or out of the table's folder; \
+             put the file itself there"
+        ))),
+        Some(kind) if kind.is_file() => Ok(()),
+        Some(_) => Err(no_regular_file(path)),
+    }
+}
+
 fn object_meta(location: Path, stat: &FileStat) -> ObjectMeta {
     ObjectMeta {
         location,
@@ -471,12 +560,17 @@ fn read(held: &HeldFile, range: Range<u64>) -> Result<Bytes> {
     })
 }
 
-fn read_stream(held: HeldFile, location: Path, range: Range<u64>) -> BoxStream<'static, StoreResult<Bytes>> {
+fn read_stream(
+    store: TableStore,
+    held: HeldFile,
+    location: Path,
+    range: Range<u64>,
+) -> BoxStream<'static, StoreResult<Bytes>> {
     let pieces = stream::iter(chunks(range)).then(move |range| {
         let held = held.clone();
         blocking(move || read(&held, range))
     });
-    pieces.map_err(move |error| store_error(&location, error)).boxed()
+    pieces.map_err(move |error| store.failed(&location, error)).boxed()
 }
 
 /// The library's error of one of ours, which stays findable as its source.

@@ -87,7 +87,6 @@ FOUND_BY = {
     "to_timestamp": ["moments_of_texts"],
     "nested_extremes": ["extremes"],
     "argument_errors": ["wrong_arguments"],
-    "ordinal_position": ["places_of_columns"],
     "far_places": ["far_places"],
     "percentile_cont": ["percentiles"],
     "map_extract": ["keys_of_maps"],

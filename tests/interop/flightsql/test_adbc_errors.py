@@ -21,7 +21,7 @@ KINDS = {
         "INVALID_ARGUMENT",
         "(?s)name.*Line: 1, Column: 8",
     ),
-    "no such function": ("select uper('x')", dbapi.ProgrammingError, "INVALID_ARGUMENT", "upper.*Line: 1, Column: 8"),
+    "no such function": ("select uppr('x')", dbapi.ProgrammingError, "INVALID_ARGUMENT", "upper.*Line: 1, Column: 8"),
     "a type that does not fit": ("select name + 1 from people", dbapi.ProgrammingError, "INVALID_ARGUMENT", "Utf8"),
     "a cast that fails": ("select cast('x' as int)", dbapi.ProgrammingError, "INVALID_ARGUMENT", "'x'"),
     "a division by zero": ("select 1 / (id - 1) from people", dbapi.ProgrammingError, "INVALID_ARGUMENT", "(?i)zero"),

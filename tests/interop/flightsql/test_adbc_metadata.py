@@ -60,7 +60,7 @@ def test_each_depth_shows_more(known):
         tables = found["airstrip"]
         assert tables["public"] == PUBLIC
         assert tables["finance"] == FINANCE
-        assert tables["system"] == {"queries": SYSTEM, "sessions": SYSTEM}
+        assert tables["system"] == {"queries": SYSTEM, "sessions": SYSTEM, "trash": SYSTEM}
         assert {"tables", "columns", "schemata", "views"} <= set(tables["information_schema"])
         assert set(tables["information_schema"].values()) == {SYSTEM}
 
@@ -97,7 +97,7 @@ FILTERS = [
         {"table_types_filter": ["TABLE", "VIEW"], "table_name_filter": "%r%"},
         {"public.numbers", "public.grown", "finance.per_cent", "finance.perXcent"},
     ),
-    ({"table_types_filter": ["SYSTEM TABLE"], "db_schema_filter": "system"}, {"system.queries", "system.sessions"}),
+    ({"table_types_filter": ["SYSTEM TABLE"], "db_schema_filter": "system"}, {"system.queries", "system.sessions", "system.trash"}),
     ({"table_types_filter": ["SYNONYM"]}, set()),
 ]
 

@@ -94,7 +94,9 @@ class TestVacuum:
     def test_a_dropped_table_takes_no_other_along(self, root, client):
         write_deltalake(root / "t", ROWS)
         write_deltalake(root / "t" / "inner", ROWS)
-        kept = action(client, "drop_dataset", "t")["kept"]
+        with pytest.raises(Exception, match="t/inner/"):
+            action(client, "drop_dataset", "t")
+        kept = action(client, "drop_dataset", {"name": "t", "keepOtherFiles": True})["kept"]
         assert kept and all(path.startswith("t/inner/") for path in kept)
         assert DeltaTable(root / "t" / "inner").to_pyarrow_table().num_rows == 3
         assert not (root / "t" / "_delta_log").exists()

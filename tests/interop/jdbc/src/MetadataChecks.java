@@ -262,6 +262,29 @@ final class MetadataChecks {
             check.same("cross", List.of(), Check.rows(
                     metadata.getCrossReference("airstrip", "public", "nation", null, null, "region")));
         });
+        Check.connected("metadata.keys_that_are_declared", (check, connection) -> {
+            Check.update(connection, "create table parents (id int, part int, primary key (part, id) not enforced)");
+            Check.update(connection, "create table children (parent int, part int, "
+                    + "constraint of_parent foreign key (part, parent) references parents on delete cascade not enforced)");
+            try {
+                DatabaseMetaData metadata = connection.getMetaData();
+                check.same("primary", List.of("public|parents|id|2|parents_pkey", "public|parents|part|1|parents_pkey"), Check.rows(
+                        metadata.getPrimaryKeys("airstrip", "public", "parents"),
+                        "TABLE_SCHEM", "TABLE_NAME", "COLUMN_NAME", "KEY_SEQ", "PK_NAME"));
+                List<String> keys = List.of("parents|part|children|part|1|of_parent|parents_pkey|0", "parents|id|children|parent|2|of_parent|parents_pkey|0");
+                String[] columns = {
+                    "PKTABLE_NAME", "PKCOLUMN_NAME", "FKTABLE_NAME", "FKCOLUMN_NAME", "KEY_SEQ", "FK_NAME", "PK_NAME", "DELETE_RULE"};
+                check.same("imported", keys, Check.rows(metadata.getImportedKeys(null, "public", "children"), columns));
+                check.same("exported", keys, Check.rows(metadata.getExportedKeys(null, null, "parents"), columns));
+                check.same("cross", keys, Check.rows(
+                        metadata.getCrossReference(null, null, "parents", null, null, "children"), columns));
+                check.same("other cross", List.of(), Check.rows(
+                        metadata.getCrossReference(null, null, "children", null, null, "parents"), columns));
+            } finally {
+                Check.update(connection, "drop table parents");
+                Check.update(connection, "drop table children");
+            }
+        });
         Check.connected("metadata.what_the_driver_leaves_empty", (check, connection) -> {
             DatabaseMetaData metadata = connection.getMetaData();
             // Avatica's MetaImpl answers these with no rows and asks no server.

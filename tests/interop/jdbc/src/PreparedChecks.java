@@ -5,6 +5,7 @@ import java.sql.ParameterMetaData;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.sql.Time;
 import java.sql.Timestamp;
 import java.sql.Types;
@@ -113,14 +114,35 @@ final class PreparedChecks {
             column(check, connection, "text to timestamp", "moment = cast(cast(? as varchar) as timestamp)",
                     s -> s.setString(1, "2024-02-29 12:34:56"), true);
             // TimestampAvaticaParameterConverter and its like for times write milliseconds into the vector,
-            // whatever its unit is: in nanoseconds that is another time.
+            // whatever its unit is: so the server tells this driver that parameters are of milliseconds.
             column(check, connection, "timestamp", "moment = ?",
+                    s -> s.setTimestamp(1, Timestamp.valueOf("2024-02-29 12:34:56")), true);
+            column(check, connection, "timestamp before", "moment < ?",
                     s -> s.setTimestamp(1, Timestamp.valueOf("2024-02-29 12:34:56")), false);
-            column(check, connection, "time", "clock = ?", s -> s.setTime(1, Time.valueOf("12:34:56")), false);
+            column(check, connection, "time", "clock = ?", s -> s.setTime(1, Time.valueOf("12:34:56")), true);
             column(check, connection, "timestamp of milliseconds", "arrow_cast(moment, 'Timestamp(Millisecond, None)') = ?",
                     s -> s.setTimestamp(1, Timestamp.valueOf("2024-02-29 12:34:56")), true);
             column(check, connection, "time of milliseconds", "arrow_cast(clock, 'Time32(Millisecond)') = ?",
                     s -> s.setTime(1, Time.valueOf("12:34:56")), true);
+        });
+        Check.connected("prepared.times_that_are_stored", (check, connection) -> {
+            // As Spark appends rows: the table's units are none of the driver's.
+            try (Statement statement = connection.createStatement()) {
+                statement.executeUpdate("create table moments (us timestamp(6), ns timestamp(9), s timestamp(0), z timestamp(6) with time zone)");
+                try (PreparedStatement insert = connection.prepareStatement("insert into moments values (?, ?, ?, ?)")) {
+                    for (String moment : List.of("2024-02-29 12:34:56.789", "1969-12-31 23:59:59")) {
+                        for (int i = 1; i <= 4; i++) {
+                            insert.setTimestamp(i, Timestamp.valueOf(moment));
+                        }
+                        insert.addBatch();
+                    }
+                    insert.executeBatch();
+                }
+                check.same("stored", List.of("2024-02-29T12:34:56.789|2024-02-29T12:34:56.789|2024-02-29T12:34:56|2024"), Check.rows(
+                        statement.executeQuery("select cast(us as varchar), cast(ns as varchar), cast(s as varchar), "
+                                + "cast(extract(year from z) as varchar) from moments where us > '1970-01-01'")));
+                statement.executeUpdate("drop table moments");
+            }
         });
         Check.connected("prepared.null_of_every_type", (check, connection) -> {
             for (String column : List.of("b", "i8", "i16", "i32", "i64", "u32", "f32", "f64", "d", "s", "bytes", "day", "moment")) {

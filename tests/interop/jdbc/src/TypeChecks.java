@@ -228,12 +228,17 @@ final class TypeChecks {
         });
         Check.connected("results.metadata_of_decimals", (check, connection) -> {
             try (var statement = connection.createStatement();
-                    ResultSet results = statement.executeQuery("select l_extendedprice, l_comment from lineitem limit 1")) {
+                    ResultSet results = statement.executeQuery(
+                            "select cast(l_extendedprice as decimal(12, 2)) as price, l_comment as c from lineitem limit 1")) {
                 ResultSetMetaData metadata = results.getMetaData();
-                // The driver takes both from the metadata of the stream's fields (ARROW:FLIGHT:SQL:PRECISION and
-                // SCALE), not from the decimal's own type, and results carry no such metadata: getColumns has them.
-                check.same("precision", 0, metadata.getPrecision(1));
-                check.same("scale", 0, metadata.getScale(1));
+                // The driver takes them from the metadata of the stream's fields (ARROW:FLIGHT:SQL:PRECISION and so on),
+                // not from the decimal's own type.
+                check.same("precision", 12, metadata.getPrecision(1));
+                check.same("scale", 2, metadata.getScale(1));
+                // It has no table: its field has no metadata of one, which the driver shows as null where JDBC says "".
+                check.same("table of a computed column", null, metadata.getTableName(1));
+                check.same("table", "lineitem", metadata.getTableName(2));
+                check.same("schema", "public", metadata.getSchemaName(2));
             }
         });
         Check.connected("results.names_that_are_there_twice", (check, connection) ->

@@ -1,0 +1,97 @@
+//! What one statement has of the memory that all queries share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+
+use crate::engine::control::Control;
+use crate::error::Result;
+
+/// `runtime` for one statement: what it reserves is counted in `control`, and once it is stopped it gets nothing more.
+pub(in crate::engine) fn shared_by(runtime: &RuntimeEnv, control: &Control) -> Result<Arc<RuntimeEnv>> {
+    let share = Share { pool: Arc::clone(&runtime.memory_pool), control: control.clone() };
+    let runtime = RuntimeEnvBuilder::from_runtime_env(runtime).with_memory_pool(Arc::new(share));
+    Ok(Arc::new(runtime.build()?))
+}
+
+#[derive(Debug)]
+struct Share {
+    pool: Arc<dyn MemoryPool>,
+    control: Control,
+}
+
+impl MemoryPool for Share {
+    fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.pool.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.pool.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+        self.control.reserve(additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+        self.control.give_back(shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        self.control.check()?;
+        self.pool.try_grow(reservation, additional)?;
+        self.control.reserve(additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.pool.memory_limit()
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::FairSpillPool;
+
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn what_a_statement_reserves_is_counted_and_ends_when_it_is_stopped() {
+        let pool = Arc::new(FairSpillPool::new(1000));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build().unwrap();
+        let (one, other) = (Control::default(), Control::default());
+        let of = |control| Arc::clone(&shared_by(&runtime, control).unwrap().memory_pool);
+        let (pool, others) = (of(&one), of(&other));
+        let reservation = MemoryConsumer::new("a").register(&pool);
+        let rest = MemoryConsumer::new("b").register(&others);
+        reservation.try_grow(600).unwrap();
+        rest.try_grow(300).unwrap();
+        assert!(rest.try_grow(300).is_err(), "they share one limit");
+        assert_eq!((one.reserved(), other.reserved()), (600, 300));
+        one.stop(Error::exhausted("enough"));
+        assert!(reservation.try_grow(1).unwrap_err().to_string().contains("enough"));
+        rest.try_grow(50).unwrap();
+        drop(reservation);
+        assert_eq!((one.reserved(), other.reserved()), (0, 350));
+    }
+}
