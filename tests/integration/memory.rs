@@ -120,7 +120,7 @@ const LARGE: [&str; 8] = [
     "with a as (select s || s || s || s || s || s || s || s as x from small), \
      b as (select x || x || x || x || x || x || x || x as x from a), \
      c as (select x || x || x || x || x || x || x || x as x from b) select max(length(x)) as n from c",
-    "select count(*) as n from (select count(*) from digits group by cube(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9))",
+    "select count(*) as n from (select count(*) from digits group by cube(c0, c1, c2, c3, c4, c5, c6, c7))",
     "select length(string_agg(s, ',')) as n from plain",
     "select * from plain order by s, id",
     "select sum(length(r)) as n from (select repeat('x', 1000) as r, unnest(a) as u \
