@@ -3,7 +3,7 @@
 
     AIRSTRIP_BIN=target/debug/airstrip python3 tests/interop/adbc-java/run.py --cache DIR
 
-Output and exit codes are those of `../jdbc/run.py`, whose class Check it uses; jars come as `../java.py` says.
+Output and exit codes are those of `../jdbc/run.py`, whose class Check it uses; jars come as `../shared/java.py` says.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "shared"))
 
 import java  # noqa: E402
 

@@ -7,7 +7,7 @@ with HikariCP, Spring's JDBC and Calcite's adapter, with the newest of them.
 One line per check: `ok name: detail` or `FAIL name: detail`. Exit code: 0 if all passed, 1 if one failed
 or a jar could not be had, 77 if there is no Java.
 
-Where the jars come from is said in `../java.py`. `--jar VERSION=FILE` adds a driver that is on disk already, such as
+Where the jars come from is said in `../shared/java.py`. `--jar VERSION=FILE` adds a driver that is on disk already, such as
 one built from source; `--only VERSION` leaves out the others.
 """
 
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "shared"))
 
 import java  # noqa: E402
 

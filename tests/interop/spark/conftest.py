@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "shared"))
 
 import java  # noqa: E402
 

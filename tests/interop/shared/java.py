@@ -4,7 +4,6 @@ The jars come by `mvn`, where it is installed, since it knows its own mirrors an
 MAVEN_REPOSITORY names a repository's URL, by plain HTTP. Only the standard library is needed.
 """
 
-import ctypes
 import hashlib
 import os
 import queue
@@ -19,6 +18,8 @@ import urllib.request
 import xml.etree.ElementTree
 from pathlib import Path
 from typing import NamedTuple
+
+from serving import die_with_parent, environment
 
 DOWNLOAD_SECONDS = 600
 START_SECONDS = 30
@@ -143,11 +144,6 @@ def compile(sources, classes, jars=()):
         sys.exit("the checks do not compile")
 
 
-def environment():
-    """Settings of the caller's environment are not what the checks expect."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AIRSTRIP_")}
-
-
 def demo(folder):
     """The TPC-H tables of scale 0.01."""
     command = [os.environ["AIRSTRIP_BIN"], "demo", "--scale", "0.01", folder]
@@ -178,12 +174,6 @@ def check(label, root, log, main, jars, seconds):
         print(f"the end of the server's log, without what went well:\n{''.join(lines)[-4000:]}")
     sys.stdout.flush()
     return passed and stopped
-
-
-def die_with_parent():
-    """The server does not outlive this program. Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def started(server):
