@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::storage::{Area, Part, SINK_LOG, exhausted_in, io_error};
+use crate::storage::{Area, Part, SINK_LOG, exhausted_reading, io_error};
 
 /// More in one file of the log is no log.
 const MAX_ENTRY_BYTES: u64 = 1 << 30;
@@ -67,7 +67,7 @@ fn named_files(area: &Area, log: &Path) -> Result<HashSet<PathBuf>> {
         let file = dir.open_if_there(Path::new(&name))?.ok_or_else(|| damaged(&format!("{name} is gone")))?;
         let length = file.take(MAX_ENTRY_BYTES).read_to_string(&mut text);
         length.map_err(|error| {
-            let exhausted = exhausted_in(&format!("read {}", log.join(&name).display()), &error);
+            let exhausted = exhausted_reading(&log.join(&name), &error);
             exhausted.unwrap_or_else(|| damaged(&format!("{name}: {error}")))
         })?;
         for (path, is_deleted) in lines(&text).map_err(|why| damaged(&format!("{name}: {why}")))? {

@@ -20,7 +20,7 @@ use super::sink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_in, list_entries, list_parts,
+    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
     look_at_folder, no_regular_file, parallel_map,
 };
 
@@ -382,10 +382,9 @@ impl Catalog {
         let mut text = String::new();
         let damaged = || Error::data_loss(format!("cannot read the registration {}", path.display()));
         let file = self.root.area().open_if_there(path)?.ok_or_else(damaged)?;
-        file.take(MAX_REGISTRATION_BYTES).read_to_string(&mut text).map_err(|error| {
-            let exhausted = exhausted_in(&format!("read {}", path.display()), &error);
-            exhausted.unwrap_or_else(damaged).with_source(error)
-        })?;
+        file.take(MAX_REGISTRATION_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| exhausted_reading(path, &error).unwrap_or_else(damaged).with_source(error))?;
         let registration = Registration::parse(&text)
             .map_err(|error| Error::new(error.kind(), format!("{}: {}", path.display(), error.message())))?;
         let (area, inner) = self.allowed.resolve(self.root.area(), &registration.path)?;

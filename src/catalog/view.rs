@@ -8,7 +8,7 @@ use super::store::Catalog;
 use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto;
-use crate::storage::{Target, Why, exhausted_in, list_entries};
+use crate::storage::{Target, Why, exhausted_reading, list_entries};
 
 /// A view is a text; more is none.
 const MAX_VIEW_BYTES: u64 = 16 << 20;
@@ -45,10 +45,9 @@ impl Catalog {
             return Ok(None);
         }
         let mut text = String::new();
-        file.take(MAX_VIEW_BYTES).read_to_string(&mut text).map_err(|error| {
-            let exhausted = exhausted_in(&format!("read {}", path.display()), &error);
-            exhausted.unwrap_or_else(damaged).with_source(error)
-        })?;
+        file.take(MAX_VIEW_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| exhausted_reading(&path, &error).unwrap_or_else(damaged).with_source(error))?;
         let message: proto::View =
             serde_json::from_str(&text).map_err(|error| damaged().with_source(error))?;
         Ok(Some(View { sql: message.sql, schema: SchemaName::parse(&message.schema)? }))

@@ -61,6 +61,12 @@ pub fn exhausted_in(what: &str, error: &(dyn StdError + 'static)) -> Option<Erro
     None
 }
 
+/// The same for a file that could not be read, whether its error has the system's as its cause or only that one's text.
+pub fn exhausted_reading(path: &Path, error: &(dyn StdError + 'static)) -> Option<Error> {
+    let what = format!("read {}", path.display());
+    exhausted_in(&what, error).or_else(|| exhausted_in_text(&what, &error.to_string()))
+}
+
 /// The same for the text of an error that a library has kept nothing else of: the standard library's ends in the number of
 /// the system's.
 pub fn exhausted_in_text(what: &str, text: &str) -> Option<Error> {

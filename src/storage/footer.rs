@@ -17,7 +17,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::area::Area;
-use super::disk::{exhausted_in, exhausted_in_text};
+use super::disk::exhausted_reading;
 use super::file::{FileIdentity, FileStat, HeldFile};
 use super::lengths::widths;
 use super::logical::amended;
@@ -197,8 +197,7 @@ const OTHER_KINDS: [(&[u8], &str); 9] = [
 fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
     const MAGIC: usize = 4;
     const LONGEST: usize = 24;
-    let (what, text) = (format!("read {}", file.path().display()), plain_text(&error));
-    if let Some(exhausted) = exhausted_in(&what, &error).or_else(|| exhausted_in_text(&what, &text)) {
+    if let Some(exhausted) = exhausted_reading(file.path(), &error) {
         return exhausted.with_source(error);
     }
     let size = file.stat().size();
@@ -220,7 +219,7 @@ fn unreadable(file: &HeldFile, error: ParquetError) -> Error {
         return Error::unimplemented(format!("the file {path} has what is not supported: {what}"))
             .with_source(error);
     }
-    damaged(file.path(), &text).with_source(error)
+    damaged(file.path(), &plain_text(&error)).with_source(error)
 }
 
 /// What an error of the Parquet library says, without what it calls itself.

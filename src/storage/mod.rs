@@ -45,7 +45,7 @@ pub use delta::{
     DeltaVersion, NewFile, Operation, Placing, Transaction, delta_types, file_stats, first_entry,
     first_entry_path, to_logical, to_stored,
 };
-pub use disk::{descriptor_limit, exhausted_in, exhausted_in_text, reserved_descriptors};
+pub use disk::{descriptor_limit, exhausted_in, exhausted_in_text, exhausted_reading, reserved_descriptors};
 pub use file::{FileIdentity, FileStat, HeldFile};
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};

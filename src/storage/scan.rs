@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringTreemap;
 
-use super::disk::{exhausted_in, exhausted_in_text};
+use super::disk::exhausted_reading;
 use super::file::HeldFile;
 use super::footer::{Footer, plain_text};
 use super::lengths::{decoded_bytes, hides_lengths};
@@ -271,12 +271,11 @@ fn scan_error(
     if let Some(ours) = Error::find_in(&error) {
         return ours.duplicate();
     }
-    let (what, text) = (format!("read {}", file.path().display()), plain_text(&error));
-    if let Some(exhausted) = exhausted_in(&what, &error).or_else(|| exhausted_in_text(&what, &text)) {
+    if let Some(exhausted) = exhausted_reading(file.path(), &error) {
         return exhausted.with_source(error);
     }
     if let Some(damage) = find_damage(file, metadata) {
         return damage.with_source(error);
     }
-    damaged(file, &text).with_source(error)
+    damaged(file, &plain_text(&error)).with_source(error)
 }

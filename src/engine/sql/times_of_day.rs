@@ -36,12 +36,15 @@ fn is_comparison(op: &BinaryOperator) -> bool {
 /// Gives operands that are all times of day, and are compared with one another, the unit of the finest of them. Says whether
 /// that changed any.
 pub(in crate::engine) fn in_one_unit(operands: Vec<&mut Expr>, schema: &DFSchema) -> bool {
-    let types = operands.iter().map(|operand| operand.get_type(schema).ok());
-    let Some(types) = types.collect::<Option<Vec<_>>>() else { return false };
+    // Most comparisons are of something else, which their first operand tells.
+    let time = |operand: &&mut Expr| {
+        operand
+            .get_type(schema)
+            .ok()
+            .filter(|data_type| matches!(data_type, Time32(_) | Time64(_) | DataType::Null))
+    };
+    let Some(types) = operands.iter().map(time).collect::<Option<Vec<_>>>() else { return false };
     let mut times = types.iter().filter(|data_type| **data_type != DataType::Null);
-    if !times.clone().all(|data_type| matches!(data_type, Time32(_) | Time64(_))) {
-        return false;
-    }
     let Some(first) = times.next() else { return false };
     let finest = times.fold(first, |finest, other| if unit(other) > unit(finest) { other } else { finest });
     let mut changed = false;
