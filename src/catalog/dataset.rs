@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::name::DatasetRef;
 use super::shared_keys::share_keys;
 use crate::error::{Error, Result};
-use crate::storage::{DeletedRows, FileStat, Footer, HeldFile, bare_type, ipc_schema, unite};
+use crate::storage::{DeletedRows, FileStat, Footer, bare_type, ipc_schema, unite};
 
 /// What a dataset is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,15 +270,6 @@ impl Dataset {
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.stat.size()).sum()
     }
-}
-
-/// A dataset as one reader sees it: the files that make it up, held open until the reader is done.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// What it holds.
-    pub dataset: Dataset,
-    /// The open files, one for each of `dataset.parts`.
-    pub files: Vec<HeldFile>,
 }
 
 /// The union of the parts' columns by name, in order of appearance. A column that some parts lack is

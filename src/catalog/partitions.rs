@@ -125,11 +125,13 @@ fn value(text: Option<&str>, field: &Field, part: &Part) -> Result<ScalarValue> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::FileStat;
 
     fn part(folders: &[&str]) -> Part {
         Part {
             path: "d/x.parquet".into(),
             folders: folders.iter().map(|folder| (*folder).to_owned()).collect(),
+            stat: FileStat::default(),
         }
     }
 

@@ -15,10 +15,10 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{LogicalPlan, TableType};
 
-use super::dataset::Snapshot;
 use super::information::InformationSchema;
 use super::keys::Keys;
 use super::name::{DatasetName, DatasetRef, SchemaName};
+use super::snapshot::Snapshot;
 use super::store::Catalog;
 use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
@@ -286,13 +286,13 @@ impl DatasetSchema {
         }
         let catalog = Arc::clone(&shared.catalog);
         let wanted = dataset.clone();
-        let found = blocking(move || match catalog.snapshot(&wanted) {
+        let found = blocking(move || match catalog.snapshot_to_query(&wanted) {
             Err(error) if error.kind() == ErrorKind::NotFound && !catalog.exists(&wanted)? => {
                 if !catalog.has_schema(&wanted.schema)? {
                     return Ok(None);
                 }
                 let other = catalog.find_ignoring_case(&wanted)?;
-                other.map(|other| catalog.snapshot(&other)).transpose()
+                other.map(|other| catalog.snapshot_to_query(&other)).transpose()
             }
             snapshot => snapshot.map(Some),
         });

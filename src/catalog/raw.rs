@@ -9,11 +9,11 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
-use super::dataset::Snapshot;
+use super::snapshot::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::storage::{
-    FileStat, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row,
+    FileStat, HeldFile, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row,
     is_decodable_as, slices, to_logical, without_views,
 };
 
@@ -171,8 +171,7 @@ impl RawScan {
 
     /// Prepares to read a piece in batches of about `batch_bytes`.
     pub fn open(self: &Arc<Self>, piece: &Piece, batch_bytes: u64) -> Result<PieceScan> {
-        let file = self.snapshot.files.get(piece.part).cloned();
-        let file = file.ok_or_else(|| Error::internal("a piece of another dataset"))?;
+        let file = self.snapshot.file(piece.part)?.clone();
         let footer = &self.snapshot.dataset.parts[piece.part].footer;
         let projection = self.projection(piece.part);
         let deleted = self.snapshot.dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.rows);
@@ -196,7 +195,7 @@ impl RawScan {
 
     /// The state of the file that a piece is read from.
     pub fn stat(&self, piece: &Piece) -> &FileStat {
-        self.snapshot.files[piece.part].stat()
+        &self.snapshot.dataset.parts[piece.part].stat
     }
 
     /// Tells apart scans that make other batches of the same rows of a file.
@@ -207,7 +206,8 @@ impl RawScan {
         let text = format!("{stored:?} {values:?} {:?} {:?}", self.schema.fields(), self.decoded.fields());
         let deleted = dataset.parts[piece.part].deleted.as_ref().map(|deleted| &deleted.id);
         // Structs of one type can have their fields from other columns of the file.
-        let names = self.snapshot.files[piece.part].names().map(|names| names.id());
+        let file = self.snapshot.file(piece.part).ok();
+        let names = file.and_then(HeldFile::names).map(|names| names.id());
         let columns = format!("{:?} {:?} {deleted:?} {names:?}", self.columns, dataset.partition_fields);
         Sha256::digest(format!("{text} {columns}").as_bytes()).into()
     }
@@ -286,7 +286,7 @@ impl PieceScan {
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(own)), columns, &options)
             .map_err(|error| Error::data_loss(format!("the columns of a file do not fit: {error}")))?;
         let converted = to_logical(&batch, wanted).map_err(|error| {
-            let path = self.raw.snapshot.files[self.part].path();
+            let path = &self.raw.snapshot.dataset.parts[self.part].path;
             Error::new(error.kind(), format!("{}: {}", path.display(), error.message()))
         });
         Ok(converted?.columns().to_vec())

@@ -114,6 +114,7 @@ fn relative(uri: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::FileStat;
 
     fn sink(batches: &[(&str, &[(&str, &str)])], files: &[&str]) -> Result<Vec<PathBuf>> {
         let root = tempfile::tempdir().unwrap();
@@ -127,7 +128,11 @@ mod tests {
             std::fs::write(log.join(name), lines.join("\n")).unwrap();
         }
         let area = Area::open(root.path()).unwrap();
-        let part = |file: &&str| Part { path: Path::new("s").join(file), folders: Vec::new() };
+        let part = |file: &&str| Part {
+            path: Path::new("s").join(file),
+            folders: Vec::new(),
+            stat: FileStat::default(),
+        };
         let parts = committed(&area, Path::new("s"), files.iter().map(part).collect())?;
         Ok(parts.into_iter().map(|part| part.path.strip_prefix("s").unwrap().to_owned()).collect())
     }

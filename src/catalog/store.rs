@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 
-use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::dataset::{Dataset, Kind, PartFile, Version};
 use super::delta::{DeltaTables, MaintenanceOptions, delta_version};
 use super::layout::{Form, dataset_of, schema_dir, schema_of};
 use super::name::{DatasetRef, SchemaName};
@@ -17,10 +17,11 @@ use super::registration::{Allowed, Registration};
 use super::replacing::ReplaceOptions;
 use super::several::check_one_table;
 use super::sink;
+use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, HeldFile, Part, Root,
-    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
+    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, Part, Root, Staging,
+    StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
     look_at_folder, no_regular_file, parallel_map,
 };
 
@@ -50,6 +51,30 @@ pub struct CatalogOptions {
     pub replace: ReplaceOptions,
     /// How much of what is dropped or replaced is kept, and for how long.
     pub trash: TrashOptions,
+}
+
+#[cfg(test)]
+impl CatalogOptions {
+    /// Those of tests, which keep little.
+    pub(crate) fn small() -> Self {
+        use crate::storage::{BloomFilters, Codec};
+        Self {
+            register_from: Vec::new(),
+            footer_cache_bytes: 1 << 20,
+            column_cache_bytes: 0,
+            max_parts: 1000,
+            staging: StagingOptions {
+                codec: Codec::Lz4,
+                row_group_rows: 1000,
+                row_group_bytes: 1 << 20,
+                memory_bytes: 1 << 20,
+                bloom_filters: BloomFilters::None,
+            },
+            maintenance: MaintenanceOptions { compact_files: 0, small_file_bytes: 0 },
+            replace: ReplaceOptions::default(),
+            trash: TrashOptions::default(),
+        }
+    }
 }
 
 /// All datasets of a root.
@@ -204,35 +229,34 @@ impl Catalog {
     /// to the names meanwhile.
     pub fn snapshot(&self, dataset: &DatasetRef) -> Result<Snapshot> {
         retry_changes(|| {
-            let located = self.locate(dataset)?;
-            if located.kind == Kind::Delta {
-                let log = self.delta.open(&located.path)?;
-                return self.delta_snapshot(dataset, &log, &log.latest()?);
-            }
-            let before = located.directory()?;
-            let (paths, partitions) = self.files(&located)?;
-            let opened = parallel_map(&paths, |path| {
-                let file = located.area.hold_to_read(path)?;
-                let footer = self.footers.of(&file)?;
-                Ok::<_, Error>((file, footer))
-            });
-            let mut files: Vec<HeldFile> = Vec::with_capacity(paths.len());
-            let mut parts = Vec::with_capacity(paths.len());
-            for ((path, opened), values) in paths.into_iter().zip(opened).zip(partitions.values) {
-                let (file, footer) = opened?;
-                parts.push(PartFile {
-                    path,
-                    stat: *file.stat(),
-                    footer,
-                    partition_values: values,
-                    deleted: None,
-                });
-                files.push(file);
-            }
-            let dataset = assemble(dataset, &located, partitions.fields, parts)?;
-            located.check_same(&dataset.reference, before)?;
-            Ok(Snapshot { dataset, files })
+            let snapshot = self.snapshot_once(dataset)?;
+            snapshot.hold_all()?;
+            Ok(snapshot)
         })
+    }
+
+    /// The same for a query, which may read only some of the folders: where there are partition columns, files are held
+    /// once it is known which of them are read.
+    pub fn snapshot_to_query(&self, dataset: &DatasetRef) -> Result<Snapshot> {
+        retry_changes(|| {
+            let snapshot = self.snapshot_once(dataset)?;
+            if snapshot.dataset.partition_fields.is_empty() {
+                snapshot.hold_all()?;
+            }
+            Ok(snapshot)
+        })
+    }
+
+    fn snapshot_once(&self, dataset: &DatasetRef) -> Result<Snapshot> {
+        let located = self.locate(dataset)?;
+        if located.kind == Kind::Delta {
+            let log = self.delta.open(&located.path)?;
+            return self.delta_snapshot(dataset, &log, &log.latest()?);
+        }
+        let home = located.directory()?.map(|_| located.area.within(&located.path)).transpose()?;
+        let described = self.describe_located(dataset, &located)?;
+        let home = home.map(|home| (home, located.path.clone()));
+        Ok(Snapshot::not_held(described, located.area.clone(), home))
     }
 
     /// The version of `dataset`, also where it cannot be read: the look is at its files' identity only.
@@ -241,11 +265,10 @@ impl Catalog {
         if located.kind == Kind::Delta {
             return Ok(delta_version(&self.delta.open(&located.path)?.latest()?));
         }
-        let (paths, _) = self.files(&located)?;
-        let stats = paths.iter().map(|path| located.area.stat(path)).collect::<Result<Vec<_>>>()?;
-        Ok(match (&located.kind, stats.as_slice()) {
-            (Kind::File, [stat]) => Version::of_file(stat),
-            _ => Version::of(&located.path, paths.iter().map(PathBuf::as_path).zip(&stats)),
+        let (parts, _) = self.files(&located)?;
+        Ok(match (&located.kind, parts.as_slice()) {
+            (Kind::File, [part]) => Version::of_file(&part.stat),
+            _ => Version::of(&located.path, parts.iter().map(|part| (part.path.as_path(), &part.stat))),
         })
     }
 
@@ -422,11 +445,11 @@ impl Catalog {
             return self.describe_delta(dataset, &log, &log.latest()?);
         }
         let before = located.directory()?;
-        let (paths, partitions) = self.files(located)?;
-        let footers = parallel_map(&paths, |path| self.footers.at(located.area, path, None));
-        let parts = paths.into_iter().zip(footers).zip(partitions.values).map(|((path, read), values)| {
+        let (parts, partitions) = self.files(located)?;
+        let footers = parallel_map(&parts, |part| self.footers.at(located.area, &part.path, part.stat, None));
+        let parts = parts.into_iter().zip(footers).zip(partitions.values).map(|((part, read), values)| {
             let (stat, footer) = read?;
-            Ok(PartFile { path, stat, footer, partition_values: values, deleted: None })
+            Ok(PartFile { path: part.path, stat, footer, partition_values: values, deleted: None })
         });
         let parts = parts.collect::<Result<_>>()?;
         located.check_same(dataset, before)?;
@@ -439,7 +462,7 @@ impl Catalog {
         (located.kind == Kind::Delta).then(|| self.delta.open(&located.path)).transpose()
     }
 
-    fn files(&self, located: &Located<'_>) -> Result<(Vec<PathBuf>, Partitions)> {
+    fn files(&self, located: &Located<'_>) -> Result<(Vec<Part>, Partitions)> {
         let is_directory = match located.kind {
             Kind::File => false,
             Kind::Directory | Kind::Delta => true,
@@ -453,11 +476,12 @@ impl Catalog {
                 found.parts
             }
         } else {
-            vec![Part { path: located.path.clone(), folders: Vec::new() }]
+            let stat = located.area.stat(&located.path)?;
+            vec![Part { path: located.path.clone(), folders: Vec::new(), stat }]
         };
         let in_files = located.file_schema.as_deref();
         let partitions = partitions_of(&parts, located.partition_fields.as_deref(), in_files)?;
-        Ok((parts.into_iter().map(|part| part.path).collect(), partitions))
+        Ok((parts, partitions))
     }
 }
 
@@ -480,10 +504,14 @@ fn retry_changes<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let mut attempt = 1;
     loop {
         match read() {
-            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if is_change(&error) && attempt < ATTEMPTS => attempt += 1,
             done => return done,
         }
     }
+}
+
+fn is_change(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Aborted)
 }
 
 fn lock_index(dataset: &DatasetRef) -> usize {

@@ -37,9 +37,10 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::adapt::{Adapters, is_converted};
 use super::cached::CachedSource;
-use super::dataset::{PartFile, Snapshot};
+use super::dataset::PartFile;
 use super::provider::{DfResult, QueryCatalog, external};
 use super::selectivity::is_selective;
+use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 use crate::storage::{
@@ -198,7 +199,18 @@ impl SnapshotTable {
         })
     }
 
-    fn file(&self, place: usize, part: &PartFile, held: &HeldFile) -> DfResult<PartitionedFile> {
+    /// Opens the parts at `places`, where that was left until it is known that they are read.
+    async fn hold(&self, places: &[usize]) -> DfResult<()> {
+        if self.snapshot.holds(places) {
+            return Ok(());
+        }
+        let (snapshot, places) = (Arc::clone(&self.snapshot), places.to_vec());
+        blocking(move || snapshot.hold(&places)).await.map_err(external)
+    }
+
+    fn file(&self, place: usize) -> DfResult<PartitionedFile> {
+        let part = &self.snapshot.dataset.parts[place];
+        let held = self.snapshot.file(place).map_err(external)?;
         let mut statistics = part.statistics(&self.file_schema).map_err(external)?;
         for (column, field) in statistics.column_statistics.iter_mut().zip(self.file_schema.fields()) {
             if field.data_type().is_floating() {
@@ -264,9 +276,9 @@ impl TableProvider for SnapshotTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let dataset = &self.snapshot.dataset;
         let keep = self.prune(filters)?;
-        let parts = dataset.parts.iter().enumerate().zip(&self.snapshot.files).zip(keep);
-        let kept = parts.filter(|(_, keep)| *keep);
-        let files = kept.map(|(((place, part), held), _)| self.file(place, part, held));
+        let kept: Vec<usize> = (0..keep.len()).filter(|place| keep[*place]).collect();
+        self.hold(&kept).await?;
+        let files = kept.iter().map(|place| self.file(*place));
         let files = files.collect::<DfResult<Vec<_>>>()?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));

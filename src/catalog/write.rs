@@ -7,12 +7,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 
-use super::dataset::{Dataset, Kind, PartFile, Snapshot, Version};
+use super::dataset::{Dataset, Kind, PartFile, Version};
 use super::delta::{AtVersion, Conform, DeltaUpload};
 use super::layout::{Form, schema_dir};
 use super::name::{DatasetRef, SchemaName};
 use super::raw::RawScan;
 use super::replacing::Guards;
+use super::snapshot::Snapshot;
 use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
 use super::trash::label;
@@ -284,7 +285,7 @@ impl TemporaryUpload {
             deleted: None,
         };
         let dataset = Dataset::assemble(self.name, (Kind::File, &path), None, Vec::new(), vec![part])?;
-        Ok((Snapshot { dataset, files: vec![held] }, rows))
+        Ok((Snapshot::held(dataset, vec![held]), rows))
     }
 }
 

@@ -216,11 +216,11 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::catalog::{Catalog, CatalogOptions, MaintenanceOptions, ReplaceOptions};
+    use crate::catalog::{Catalog, CatalogOptions};
     use crate::engine::{
         AdmissionOptions, Engine, EngineOptions, Environment, MemoryBudget, Source, SqlLimits,
     };
-    use crate::storage::{BloomFilters, Codec, Root, StagingOptions, TrashOptions};
+    use crate::storage::Root;
 
     fn write(to: &Path, column: &str, rows: i64) {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
@@ -232,23 +232,7 @@ mod tests {
     }
 
     fn engine(root: &Path, plans: usize) -> Engine {
-        let catalog = CatalogOptions {
-            register_from: Vec::new(),
-            footer_cache_bytes: 1 << 20,
-            column_cache_bytes: 0,
-            max_parts: 10,
-            staging: StagingOptions {
-                codec: Codec::Lz4,
-                row_group_rows: 1000,
-                row_group_bytes: 1 << 20,
-                memory_bytes: 1 << 20,
-                bloom_filters: BloomFilters::None,
-            },
-            maintenance: MaintenanceOptions { compact_files: 0, small_file_bytes: 0 },
-            replace: ReplaceOptions::default(),
-            trash: TrashOptions::default(),
-        };
-        let catalog = Catalog::new(Root::open(root, false).unwrap(), catalog).unwrap();
+        let catalog = Catalog::new(Root::open(root, false).unwrap(), CatalogOptions::small()).unwrap();
         let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };
         let sql = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500, expressions: 10_000 };
         let options = EngineOptions {

@@ -53,6 +53,9 @@ use super::workers::Lane;
 use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
 
+/// How often a statement is planned whose files change meanwhile.
+const ATTEMPTS: usize = 5;
+
 /// A query that was planned on snapshots of its datasets and waits to run.
 pub struct Query {
     /// One for each row of bound parameters: their results follow each other.
@@ -112,9 +115,17 @@ impl Engine {
         bound: Option<Bound>,
         deadline: Instant,
     ) -> Result<Query> {
-        let planner = self.planner(environment, control)?;
-        let source = source.clone();
-        self.planning(deadline, async move { planner.plan(&source, bound.as_ref()).await }.boxed()).await
+        let mut attempt = 1;
+        loop {
+            let planner = self.planner(environment, control.clone())?;
+            let (source, bound) = (source.clone(), bound.clone());
+            let plan = async move { planner.plan(&source, bound.as_ref()).await };
+            match self.planning(deadline, plan.boxed()).await {
+                // Files were replaced between the look at them and their opening.
+                Err(error) if error.kind() == ErrorKind::Aborted && attempt < ATTEMPTS => attempt += 1,
+                planned => return planned,
+            }
+        }
     }
 
     /// Finds out what `source` asks for and gives, without running it.

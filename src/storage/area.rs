@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -13,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A directory opened once; every path given to it is resolved beneath it by the kernel
 /// (`openat2` with `RESOLVE_BENEATH` on Linux), links included.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Area {
-    dir: Dir,
+    dir: Arc<Dir>,
     path: PathBuf,
 }
 
@@ -23,13 +24,13 @@ impl Area {
     /// Opens the directory at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
-        Ok(Self { dir: Dir::open_ambient_dir(&path, ambient_authority())?, path })
+        Ok(Self { dir: Arc::new(Dir::open_ambient_dir(&path, ambient_authority())?), path })
     }
 
     /// The directory at `path` within this one, as an area of its own.
     pub fn within(&self, path: &Path) -> Result<Self> {
         let dir = self.dir.open_dir(path).map_err(|error| io_error("open", path, error))?;
-        Ok(Self { dir, path: self.path.join(path) })
+        Ok(Self { dir: Arc::new(dir), path: self.path.join(path) })
     }
 
     /// Device and inode of the directory.
@@ -95,19 +96,27 @@ impl Area {
 
     /// Opens the regular file at `path` for reading and holds it.
     pub fn hold(&self, path: &Path) -> Result<HeldFile> {
-        HeldFile::open_in(&self.dir, path)
+        HeldFile::open_in(&self.dir, path, path)
     }
 
     /// The same for a reader, who is refused while no more descriptors are left than commits may need.
     pub fn hold_to_read(&self, path: &Path) -> Result<HeldFile> {
-        let held = HeldFile::open_in(&self.dir, path)?;
+        self.hold_part(path, path)
+    }
+
+    /// The same for a file that messages are to call `called`.
+    pub fn hold_part(&self, path: &Path, called: &Path) -> Result<HeldFile> {
+        let held = HeldFile::open_in(&self.dir, path, called)?;
         held.check_reserve()?;
         Ok(held)
     }
 
     /// What the file system says of the regular file at `path`, without opening it.
     pub fn stat(&self, path: &Path) -> Result<FileStat> {
-        if let Some(stat) = self.stat_name(path) {
+        // Listings of many datasets look at each.
+        if path.components().count() == 1
+            && let Some(stat) = stat_name(&self.dir, path)
+        {
             return Ok(stat);
         }
         let metadata = self.dir.metadata(path).map_err(|error| io_error("look at", path, error))?;
@@ -118,18 +127,13 @@ impl Area {
     }
 }
 
-impl Area {
-    /// The same in one system call, for a plain file that lies in the area itself: listings of many
-    /// datasets look at each. A name alone cannot lead outside, and a link is left to the careful way.
-    fn stat_name(&self, path: &Path) -> Option<FileStat> {
-        if path.components().count() != 1 {
-            return None;
-        }
-        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        let found = statx(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
-        (FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile)
-            .then(|| FileStat::of_statx(&found))
-    }
+/// What the file system says of the plain file `name` that lies in `dir` itself, in one call. A name alone cannot lead
+/// outside; a link, and what cannot be looked at, is left to the careful way.
+pub(super) fn stat_name(dir: &Dir, name: &Path) -> Option<FileStat> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let found = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+    (FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile)
+        .then(|| FileStat::of_statx(&found))
 }
 
 /// Opens the regular file at `path` beneath `dir` for reading. Of a FIFO nobody waits for the other end, and neither it nor

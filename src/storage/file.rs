@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 /// Two stats with the same identity (device, inode, size, mtime) are taken for the same bytes. Our
 /// own uploads set a fresh mtime in nanoseconds before they are published, so a reused inode never
 /// looks like its predecessor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct FileStat {
     /// Device, inode, size in bytes and mtime in nanoseconds since the epoch.
     pub identity: FileIdentity,
@@ -37,7 +37,7 @@ pub struct FileStat {
 }
 
 /// See [`FileStat`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
@@ -141,10 +141,10 @@ struct Inner {
 }
 
 impl HeldFile {
-    /// Opens the regular file at `path` beneath `dir` and holds it.
-    pub(super) fn open_in(dir: &Dir, path: &Path) -> Result<Self> {
-        let file = open_file(dir, path).map_err(|error| io_error("open", path, error))?.into_std();
-        Self::new(file, path)
+    /// Opens the regular file at `path` beneath `dir` and holds it. It is `called` so in messages.
+    pub(super) fn open_in(dir: &Dir, path: &Path, called: &Path) -> Result<Self> {
+        let file = open_file(dir, path).map_err(|error| io_error("open", called, error))?.into_std();
+        Self::new(file, called)
     }
 
     /// Fails where the file has taken a descriptor that reads are to leave to others.

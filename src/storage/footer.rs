@@ -291,15 +291,15 @@ impl FooterCache {
         self.load(file, PageIndexPolicy::Optional)
     }
 
-    /// Stat and footer of the file at `path`, whose columns are called by `names`; it is opened only if the
-    /// cache does not know it.
+    /// Stat and footer of the file at `path`, whose columns are called by `names`. It is opened only if the cache does not
+    /// know a file of this `stat`.
     pub fn at(
         &self,
         area: &Area,
         path: &Path,
+        stat: FileStat,
         names: Option<&Arc<ColumnNames>>,
     ) -> Result<(FileStat, Arc<Footer>)> {
-        let stat = area.stat(path)?;
         if let Some(footer) = self.entries.get(&Key::new(&stat, PageIndexPolicy::Skip, names)) {
             return Ok((stat, footer));
         }

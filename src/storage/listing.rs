@@ -3,17 +3,27 @@
 //! Whether a folder is a table of another format, or holds one, is seen in passing: no directory is read for it that
 //! would not be read anyway.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec::IntoIter;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{FileType, OFlags, RawDir};
 
-use super::area::{Area, if_there, io_error, no_regular_file};
+use super::area::{Area, if_there, io_error, no_regular_file, stat_name};
+use super::file::FileStat;
+use super::parallel_map;
 use super::table_format::TableFormat;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How deep a dataset's directory may nest: far above any partitioning in use, and a bound for the
 /// walk.
 const MAX_DEPTH: usize = 32;
+/// So many folders side by side are read by as many threads as there are cores.
+const FOLDERS_AT_ONCE: usize = 128;
+/// Bytes of a directory that are read in one call.
+const READ_AT_ONCE: usize = 16 << 10;
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +46,7 @@ pub enum EntryKind {
 /// The files and directories in `path`, sorted by name. Names that are not UTF-8, that begin with a
 /// dot, and what a link points to outside of the area are left out.
 pub fn list_entries(area: &Area, path: &Path) -> Result<Vec<Entry>> {
-    let dir = open_dir(area, path)?;
-    let (mut entries, _) = read_all(&dir, path, Some(area))?;
+    let (mut entries, _) = read_all(&Readable::in_area(area, path)?, path, Some(area))?;
     entries.retain(|entry| !entry.name.starts_with('.'));
     Ok(entries)
 }
@@ -49,6 +58,8 @@ pub struct Part {
     pub path: PathBuf,
     /// The names of the directories between the dataset's and the file.
     pub folders: Vec<String>,
+    /// What the file system said of it when the directory was read.
+    pub stat: FileStat,
 }
 
 /// What a directory dataset is made of.
@@ -64,9 +75,7 @@ pub struct Parts {
 /// and Spark do. Fails for a folder that is a table of another format, or holds one: its files are no rows by
 /// themselves.
 pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Parts> {
-    let mut walk = Walk { area, limit, only_first: false, root: path, found: Parts::default() };
-    walk.descend(&open_dir(area, path)?, path, &mut Vec::new())?;
-    Ok(walk.found)
+    Walk::new(area, path, limit).descend(&Readable::in_area(area, path)?, path, &[])
 }
 
 /// What a directory is at first sight.
@@ -84,12 +93,12 @@ pub enum Folder {
 ///
 /// Fails where it cannot be looked at: that says nothing of what it is.
 pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
-    let mut walk = Walk { area, limit: usize::MAX, only_first: true, root: path, found: Parts::default() };
-    let walked = open_dir(area, path).and_then(|dir| walk.descend(&dir, path, &mut Vec::new()));
+    let walk = Walk { only_first: true, ..Walk::new(area, path, usize::MAX) };
+    let walked = Readable::in_area(area, path).and_then(|dir| walk.descend(&dir, path, &[]));
     match walked.map_err(|error| (error.kind(), error)) {
-        Ok(()) if walk.found.parts.is_empty() => Ok(Folder::Other),
+        Ok(_) if walk.count.into_inner() == 0 => Ok(Folder::Other),
         // It is too deep, which is to be said to who reads it.
-        Ok(()) | Err((ErrorKind::InvalidArgument, _)) => Ok(Folder::Dataset),
+        Ok(_) | Err((ErrorKind::InvalidArgument, _)) => Ok(Folder::Dataset),
         Err((ErrorKind::Unimplemented | ErrorKind::FailedPrecondition, _)) => Ok(Folder::Table),
         // It went away meanwhile.
         Err((ErrorKind::NotFound, _)) => Ok(Folder::Other),
@@ -105,57 +114,125 @@ pub fn check_no_table(area: &Area, path: &Path) -> Result<()> {
 struct Walk<'a> {
     area: &'a Area,
     limit: usize,
-    /// Whether the walk ends at the first file.
+    /// Whether the walk ends at the first file, and only counts it.
     only_first: bool,
     root: &'a Path,
-    found: Parts,
+    /// The Parquet files that were found.
+    count: AtomicUsize,
 }
 
-impl Walk<'_> {
-    fn descend(&mut self, dir: &Dir, path: &Path, folders: &mut Vec<String>) -> Result<()> {
+impl<'a> Walk<'a> {
+    fn new(area: &'a Area, root: &'a Path, limit: usize) -> Self {
+        Self { area, limit, only_first: false, root, count: AtomicUsize::new(0) }
+    }
+
+    /// What lies in `dir` and below it, which is at `path` and the last of `folders`.
+    fn descend(&self, dir: &Readable, path: &Path, folders: &[String]) -> Result<Parts> {
         if folders.len() > MAX_DEPTH {
             let root = self.root.display();
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
-        let (entries, others) = read_all(dir, path, Some(self.area))?;
+        let (mut entries, others) = read_all(dir, path, Some(self.area))?;
         if !self.only_first {
             others.iter().try_for_each(|other| other.check_no_part(path))?;
         }
-        match TableFormat::of(dir, &entries, path)? {
+        let mut found = Parts::default();
+        match TableFormat::of(&dir.0, &entries, path)? {
             None => {}
-            Some(TableFormat::SparkSink) if folders.is_empty() => self.found.is_sink = true,
+            Some(TableFormat::SparkSink) if folders.is_empty() => found.is_sink = true,
             // It became one since somebody looked.
             Some(TableFormat::Delta) if folders.is_empty() => {}
             Some(format) => return Err(format.refuse(self.root, path)),
         }
-        for entry in entries {
-            if self.only_first && !self.found.parts.is_empty() {
+        entries.retain(|entry| !entry.name.starts_with(['_', '.']));
+        let folder = |name: &&str| {
+            let below = path.join(name);
+            let inner =
+                Readable::open(&dir.0, name.as_ref()).map_err(|error| io_error("open", &below, error))?;
+            self.descend(&inner, &below, &[folders, &[(*name).to_owned()]].concat())
+        };
+        let mut many = self.at_once(&entries, folder);
+        for entry in &entries {
+            if self.only_first && self.count.load(Ordering::Relaxed) > 0 {
                 break;
             }
-            if entry.name.starts_with(['_', '.']) {
-                continue;
-            }
-            let below = path.join(&entry.name);
             match entry.kind {
                 EntryKind::Directory => {
-                    let dir = dir.open_dir(&entry.name).map_err(|error| io_error("open", &below, error))?;
-                    folders.push(entry.name);
-                    self.descend(&dir, &below, folders)?;
-                    folders.pop();
+                    let walked = many.next().unwrap_or_else(|| folder(&entry.name.as_str()));
+                    found.parts.extend(walked?.parts);
                 }
                 EntryKind::File if entry.name.ends_with(".parquet") => {
-                    if self.found.parts.len() >= self.limit {
-                        let (root, limit) = (self.root.display(), self.limit);
-                        return Err(Error::exhausted(format!(
-                            "{root} has more than {limit} Parquet files (the setting max-parts)"
-                        )));
-                    }
-                    self.found.parts.push(Part { path: below, folders: folders.clone() });
+                    found.parts.extend(self.file(dir, path.join(&entry.name), folders)?);
                 }
                 EntryKind::File => {}
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// What `folder` makes of the folders among `entries`, in their order, where there are so many that threads are worth
+    /// while; nothing otherwise.
+    fn at_once(
+        &self,
+        entries: &[Entry],
+        folder: impl Fn(&&str) -> Result<Parts> + Sync,
+    ) -> IntoIter<Result<Parts>> {
+        let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        let names: Vec<&str> = folders.map(|entry| entry.name.as_str()).collect();
+        let is_worth_while = !self.only_first && names.len() >= FOLDERS_AT_ONCE;
+        let found = if is_worth_while { parallel_map(&names, folder) } else { Vec::new() };
+        found.into_iter()
+    }
+
+    /// The Parquet file at `path`, which lies in `dir`.
+    fn file(&self, dir: &Readable, path: PathBuf, folders: &[String]) -> Result<Option<Part>> {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            let (root, limit) = (self.root.display(), self.limit);
+            return Err(Error::exhausted(format!(
+                "{root} has more than {limit} Parquet files (the setting max-parts)"
+            )));
+        }
+        if self.only_first {
+            return Ok(None);
+        }
+        let stat = match path.file_name().and_then(|name| stat_name(&dir.0, Path::new(name))) {
+            Some(stat) => stat,
+            None => self.area.stat(&path)?,
+        };
+        Ok(Some(Part { path, folders: folders.to_vec(), stat }))
+    }
+}
+
+/// A directory that is opened to be read, which is done once.
+#[derive(Debug)]
+struct Readable(Dir);
+
+impl Readable {
+    fn in_area(area: &Area, path: &Path) -> Result<Self> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Self::open(area.dir(), path).map_err(|error| io_error("open", path, error))
+    }
+
+    /// In one call, where what `Dir::entries` reads is opened a second time.
+    fn open(dir: &Dir, path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed());
+        Ok(Self(Dir::from_std_file(dir.open_with(path, &options)?.into_std())))
+    }
+
+    /// The names in it that are UTF-8, and what they are, links not followed.
+    fn names(&self) -> io::Result<Vec<(String, FileType)>> {
+        let mut buffer = Vec::with_capacity(READ_AT_ONCE);
+        let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name != "." && name != ".." {
+                names.push((name.to_owned(), entry.file_type()));
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -167,7 +244,8 @@ pub(super) fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
 }
 
 pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
-    Ok(read_all(dir, path, None)?.0)
+    let dir = Readable::open(dir, Path::new(".")).map_err(|error| io_error("open", path, error))?;
+    Ok(read_all(&dir, path, None)?.0)
 }
 
 /// A name in a directory that is neither a file nor a directory.
@@ -209,34 +287,40 @@ impl Other {
     }
 }
 
-/// The same, and what is neither a file nor a directory. A link may lead to a file anywhere in `area`.
-fn read_all(dir: &Dir, path: &Path, area: Option<&Area>) -> Result<(Vec<Entry>, Vec<Other>)> {
-    let fail = |error| io_error("list", path, error);
+/// The files and directories in `dir`, sorted by name, and what is neither. A link may lead to a file anywhere in `area`.
+fn read_all(dir: &Readable, path: &Path, area: Option<&Area>) -> Result<(Vec<Entry>, Vec<Other>)> {
     let (mut entries, mut others) = (Vec::new(), Vec::new());
-    for entry in dir.entries().map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+    for (name, file_type) in dir.names().map_err(|error| io_error("list", path, error))? {
         // A file may vanish between the listing and this look: then it is not there.
         let look = |error| io_error("look at", &path.join(&name), error);
-        let Some(mut kind) = if_there(entry.file_type()).map_err(look)? else { continue };
         let mut is_elsewhere = false;
-        if kind.is_symlink() {
-            let mut found = if_there(dir.metadata(&name)).map_err(look)?;
-            if let (None, Some(area)) = (&found, area) {
-                found = area.look(&path.join(&name))?;
-                is_elsewhere = true;
+        let kind = match file_type {
+            FileType::RegularFile => Some(EntryKind::File),
+            FileType::Directory => Some(EntryKind::Directory),
+            // There are file systems that do not tell.
+            FileType::Symlink | FileType::Unknown => {
+                let is_there = if_there(dir.0.symlink_metadata(&name)).map_err(look)?.is_some();
+                if !is_there {
+                    continue;
+                }
+                let mut found = if_there(dir.0.metadata(&name)).map_err(look)?;
+                if let (None, Some(area)) = (&found, area) {
+                    found = area.look(&path.join(&name))?;
+                    is_elsewhere = true;
+                }
+                let Some(found) = found else {
+                    others.push(Other { name, why: Why::Nowhere });
+                    continue;
+                };
+                let is_file = found.is_file().then_some(EntryKind::File);
+                is_file.or(found.is_dir().then_some(EntryKind::Directory))
             }
-            let Some(found) = found else {
-                others.push(Other { name, why: Why::Nowhere });
-                continue;
-            };
-            kind = found.file_type();
-        }
+            _ => None,
+        };
         match kind {
-            kind if kind.is_file() => entries.push(Entry { name, kind: EntryKind::File }),
-            kind if kind.is_dir() && is_elsewhere => others.push(Other { name, why: Why::Elsewhere }),
-            kind if kind.is_dir() => entries.push(Entry { name, kind: EntryKind::Directory }),
-            _ => others.push(Other { name, why: Why::NoFile }),
+            Some(EntryKind::Directory) if is_elsewhere => others.push(Other { name, why: Why::Elsewhere }),
+            Some(kind) => entries.push(Entry { name, kind }),
+            None => others.push(Other { name, why: Why::NoFile }),
         }
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));

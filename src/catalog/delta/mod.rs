@@ -27,8 +27,9 @@ pub use upload::parse_transaction;
 
 use nullability::as_in_files;
 
-use super::dataset::{Dataset, DeltaMark, PartFile, Snapshot, Version};
+use super::dataset::{Dataset, DeltaMark, PartFile, Version};
 use super::name::DatasetRef;
+use super::snapshot::Snapshot;
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
@@ -222,7 +223,7 @@ impl Catalog {
             });
             files.push(file);
         }
-        Ok(Snapshot { dataset: assemble(dataset, version, described), files })
+        Ok(Snapshot::held(assemble(dataset, version, described), files))
     }
 
     /// What a version of a table holds.
@@ -233,7 +234,10 @@ impl Catalog {
         version: &DeltaVersion,
     ) -> Result<Dataset> {
         let parts = self.checked_files(dataset, version)?;
-        let footers = parallel_map(&parts, |part| self.footers.at(log.area(), &part.path, version.names()));
+        let footers = parallel_map(&parts, |part| {
+            let stat = log.area().stat(&part.path)?;
+            self.footers.at(log.area(), &part.path, stat, version.names())
+        });
         let described = parts.into_iter().zip(footers).map(|(part, read)| {
             let (stat, footer) = read.map_err(|error| self.lost(dataset, log, error))?;
             let partition_values = partition_values(&part, version)?;

@@ -7,9 +7,9 @@ use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use roaring::RoaringTreemap;
 
-use super::super::dataset::Snapshot;
 use super::super::name::DatasetRef;
 use super::super::raw::{PieceScan, RawScan};
+use super::super::snapshot::Snapshot;
 use super::super::store::Catalog;
 use super::own_files;
 use super::writer::{DataWriter, Placed};

@@ -122,7 +122,7 @@ impl TableStore {
         if path == hint_path() && self.last_checkpoint()?.is_none() {
             return Err(Error::not_found("the last checkpoint is not noted"));
         }
-        HeldFile::open_in(&self.dir, path)
+        HeldFile::open_in(&self.dir, path, path)
     }
 
     /// The version of the last checkpoint, as it is noted; `None` where there is no such checkpoint, for what notes it
