@@ -69,6 +69,24 @@ pub(crate) enum Safeguard {
     MapExtract,
     ListsOfNulls,
     RegexpFlags,
+    // What is durable before anybody is told: tests/faults/README.md.
+    SyncData,
+    SyncNames,
+    SyncLogs,
+    SyncNotes,
+    SyncRecords,
+    // What keeps clients apart, ends true and requests within bounds: the same page.
+    BodyGuard,
+    LastLook,
+    EndMark,
+    RandomCookies,
+    Gate,
+    Trash,
+    DecompressedBytes,
+    RowsOfMessages,
+    SqlDepth,
+    SqlExpressions,
+    ErrorLength,
     // What files are said to hold.
     GroupBounds,
     CastBounds,
@@ -86,6 +104,12 @@ impl Safeguard {
     #[inline]
     pub(crate) fn stands(self) -> bool {
         !cfg!(debug_assertions) || !taken_out().contains(&self)
+    }
+
+    /// What the variable calls it.
+    #[cfg(test)]
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
@@ -136,6 +160,42 @@ mod tests {
 
     #[test]
     fn all_stand_where_nothing_is_said() {
-        assert!(Safeguard::value_variants().iter().all(|safeguard| safeguard.stands()));
+        let taken_out = env::var(VARIABLE).unwrap_or_default();
+        let all = Safeguard::value_variants().iter();
+        assert!(
+            all.filter(|safeguard| !taken_out.contains(&safeguard.name()))
+                .all(|safeguard| safeguard.stands())
+        );
+    }
+
+    /// Runs a test of this binary without a safeguard, and fails if it passes.
+    #[test]
+    fn the_absence_of_each_is_noticed() {
+        for (safeguard, test) in [
+            (Safeguard::EndMark, "server::respond::tests::a_failure_and_a_panic_end_with_an_error"),
+            (
+                Safeguard::DecompressedBytes,
+                "server::receive::tests::a_claim_of_a_terabyte_is_refused_before_anything_is_allocated",
+            ),
+            (Safeguard::SqlDepth, "engine::limits::tests::the_limits_are_named"),
+            (Safeguard::SqlExpressions, "engine::limits::tests::expressions_count_and_constants_do_not"),
+            (Safeguard::RandomCookies, "server::session::tests::no_two_offers_are_the_same"),
+            (Safeguard::RowsOfMessages, "server::receive::tests::rows_without_bytes_are_limited"),
+            (
+                Safeguard::ErrorLength,
+                "server::status::tests::a_message_is_cut_between_characters_to_what_clients_take",
+            ),
+        ] {
+            let run = std::process::Command::new(env::current_exe().unwrap())
+                .args(["--exact", test])
+                .env(VARIABLE, safeguard.name())
+                .output()
+                .unwrap();
+            let output = String::from_utf8_lossy(&run.stdout);
+            assert!(
+                output.contains("running 1 test") && !run.status.success(),
+                "{test} does not miss {safeguard:?}: {output}"
+            );
+        }
     }
 }

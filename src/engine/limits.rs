@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::safeguard::Safeguard;
 
 /// The limits of a statement.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,7 @@ pub(super) fn check_expressions(statement: &SqlStatement, limits: &SqlLimits) ->
     let mut count = Expressions { left: limits.expressions };
     match statement.visit(&mut count) {
         ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) if !Safeguard::SqlExpressions.stands() => Ok(()),
         ControlFlow::Break(()) => Err(Error::invalid(format!(
             "the statement has more than {} expressions (the setting max-sql-expressions); join with a dataset of the \
              values, or upload the rows instead of writing them out",
@@ -158,7 +160,7 @@ pub(super) fn tokenize(sql: &str, limits: &SqlLimits) -> Result<Vec<TokenWithSpa
         .tokenize_with_location()
         .map_err(|error| Error::invalid(format!("SQL error: {error}")))?;
     let deepest = depth(tokens.iter().map(|token| &token.token));
-    if deepest > limits.depth {
+    if deepest > limits.depth && Safeguard::SqlDepth.stands() {
         return Err(Error::invalid(format!(
             "the SQL nests {deepest} levels deep, {} are allowed (the setting max-sql-depth); \
              write long chains of OR as IN (…), or join with a dataset of the values",

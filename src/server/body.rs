@@ -9,6 +9,7 @@ use tonic::Status;
 
 use super::rest::discard;
 use super::rpc::Rpc;
+use crate::safeguard::Safeguard;
 
 /// A request body that fails where the client's stream was cut.
 ///
@@ -46,6 +47,7 @@ impl Body for GuardedBody {
         let Self { inner: body, rpc } = self.get_mut();
         let Some(inner) = body else { return Poll::Ready(None) };
         Poll::Ready(match ready!(Pin::new(&mut *inner).poll_frame(cx)) {
+            ended @ (Some(Err(_)) | None) if !Safeguard::BodyGuard.stands() => ended,
             Some(Ok(frame)) => {
                 rpc.count_received(frame.data_ref().map_or(0, Bytes::len));
                 Some(Ok(frame))

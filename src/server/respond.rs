@@ -17,6 +17,7 @@ use super::rpc::Rpc;
 use super::status::status;
 use crate::engine::{Control, Permit, deadline_exceeded};
 use crate::error::{Error, ErrorKind, Result};
+use crate::safeguard::Safeguard;
 
 /// A response's stream.
 pub(super) type Responses<T> = BoxStream<'static, Result<T, Status>>;
@@ -147,6 +148,7 @@ impl Listening {
             Some(Item::Chunk(chunk)) => Ok(Some(chunk)),
             Some(Item::Failed(error)) => Err(error),
             Some(Item::End) => Ok(None),
+            None if !Safeguard::EndMark.stands() => Ok(None),
             None => Err(Error::internal("the task that produced a response ended without saying so")),
         }
     }

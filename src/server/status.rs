@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+use crate::safeguard::Safeguard;
 
 /// The status code of an error's kind.
 pub(super) fn code(kind: ErrorKind) -> Code {
@@ -85,9 +86,9 @@ const CUT: &str = "%E2%80%A6 (this message was too long, the rest was cut)";
 
 /// Cuts the message among the headers or trailers of a response to what every client takes.
 pub(super) fn fit(headers: &mut HeaderMap) {
-    let Some(message) = headers.get_mut("grpc-message").filter(|message| message.len() > MAX_MESSAGE) else {
-        return;
-    };
+    let is_too_long =
+        |message: &&mut HeaderValue| message.len() > MAX_MESSAGE && Safeguard::ErrorLength.stands();
+    let Some(message) = headers.get_mut("grpc-message").filter(is_too_long) else { return };
     let encoded = message.as_bytes();
     let mut end = MAX_MESSAGE - CUT.len();
     // Not inside of an encoded byte, nor before one that continues a character of UTF-8.

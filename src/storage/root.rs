@@ -27,7 +27,9 @@ use super::disk::served;
 use super::listing::read_entries;
 use super::table_format::check_root;
 use super::trash::{TRASH, Trash};
+use super::writeback::sync_file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::safeguard::Safeguard;
 
 const PRIVATE: &str = ".airstrip";
 const STAGING: &str = ".airstrip/staging";
@@ -180,9 +182,9 @@ impl Root {
     /// makes its name durable.
     pub fn write_staged(&self, path: &Path, content: &[u8]) -> Result<()> {
         let write = || {
-            let mut file = self.area.dir().create(path)?;
+            let mut file = self.area.dir().create(path)?.into_std();
             std::io::Write::write_all(&mut file, content)?;
-            file.sync_all()
+            sync_file(&file, Safeguard::SyncNotes)
         };
         self.with_room(write).map_err(|error| io_error("write", path, error))
     }
@@ -227,7 +229,7 @@ impl Root {
     /// Writes what is to become the small file `to` into the staging directory, durably, and says where.
     pub(super) fn stage_small(&self, to: &Path, content: &[u8]) -> Result<PathBuf> {
         let (staged, file) = self.create_staged()?;
-        let write = || file.write_all_at(content, 0).and_then(|()| file.sync_all());
+        let write = || file.write_all_at(content, 0).and_then(|()| sync_file(&file, Safeguard::SyncNotes));
         let written = self.with_room(write).map_err(|error| io_error("write", to, error));
         if written.is_err() {
             self.discard(&staged);
@@ -382,6 +384,9 @@ impl Root {
 
     /// Syncs a directory, which is a [`syncable`] one. After a failure nobody knows what is durable, so writing ends.
     pub(super) fn sync_dir(&self, dir: &Dir, path: &Path) -> Result<()> {
+        if !Safeguard::SyncNames.stands() {
+            return Ok(());
+        }
         fsync(dir).map_err(std::io::Error::from).map_err(|error| {
             self.failed.store(true, Ordering::Release);
             tracing::error!(path = %path.display(), %error, "a directory could not be synced: no more writes");

@@ -30,8 +30,9 @@ use super::pages::PageMemory;
 use super::root::{Root, Target};
 use super::trash::Label;
 use super::types::{cast_batch, decodable, storable};
-use super::writeback::Writeback;
+use super::writeback::{Writeback, sync_file};
 use crate::error::{Error, Result, contain};
+use crate::safeguard::Safeguard;
 
 /// The widest value of fixed size: a schema alone must not make the server allocate more.
 const MAX_FIXED_WIDTH: u64 = 16 << 20;
@@ -186,7 +187,7 @@ impl StagedFile {
         // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written
         // within one tick, and identity (hence version) is told by inode, size and mtime.
         file.set_modified(SystemTime::now()).map_err(|error| io_error("write", &self.path, error))?;
-        file.sync_all().map_err(|error| io_error("sync", &self.path, error))?;
+        sync_file(&file, Safeguard::SyncData).map_err(|error| io_error("sync", &self.path, error))?;
 
         let held = self.root.area().hold(&self.path)?;
         let footer = Footer::read(&held, PageIndexPolicy::Skip)?;

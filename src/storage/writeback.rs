@@ -9,9 +9,15 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use super::root::Root;
+use crate::safeguard::Safeguard;
 
 /// Bytes that are written before they are sent to the disk.
 const STEP: usize = 32 << 20;
+
+/// Makes what a file holds durable; `safeguard` says which of the syncs this is.
+pub(super) fn sync_file(file: &File, safeguard: Safeguard) -> io::Result<()> {
+    if safeguard.stands() { file.sync_all() } else { Ok(()) }
+}
 
 /// Syncs a file in steps, beside its writer.
 #[derive(Debug)]

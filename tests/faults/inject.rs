@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use arrow_flight::FlightClient;
-use arrow_flight::sql::client::FlightSqlServiceClient;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -94,11 +92,17 @@ pub(crate) struct Traced {
 impl Traced {
     /// A server on `root`; everything that it looks up is looked up anew each time.
     pub(crate) fn start(injector: &Path, root: &Path) -> Self {
+        Self::start_without(injector, root, None)
+    }
+
+    /// The same without one of its safeguards.
+    pub(crate) fn start_without(injector: &Path, root: &Path, taken_out: Option<&str>) -> Self {
         let server = command();
         let mut traced = Command::new(injector);
         for (name, _) in server.get_envs() {
             traced.env_remove(name);
         }
+        traced.envs(taken_out.map(|name| ("AIRSTRIP_TAKE_OUT", name)));
         let mut child = traced
             .arg(root)
             .arg(server.get_program())
@@ -154,6 +158,12 @@ impl Traced {
         Some(Counted { calls, failed, first: parts.next().unwrap_or_default().to_owned() })
     }
 
+    /// From now on what changes files is noted in a folder, or not any more.
+    pub(crate) fn trace(&mut self, folder: Option<&Path>) {
+        let folder = folder.map_or("-", |folder| folder.to_str().unwrap());
+        assert_eq!(self.ask(&format!("trace {folder}")).as_deref(), Some("set"));
+    }
+
     /// Kills the server: the injector does at the end of its input, and waits for it.
     pub(crate) fn kill(&mut self) {
         drop(self.commands.take());
@@ -165,17 +175,9 @@ impl Traced {
         self.child.wait().unwrap();
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint.connect().await.unwrap()
-    }
-
-    pub(crate) async fn client(&self) -> FlightClient {
-        FlightClient::new(self.channel().await)
-    }
-
-    pub(crate) async fn sql(&self) -> FlightSqlServiceClient<Channel> {
-        FlightSqlServiceClient::new(self.channel().await)
     }
 }
 

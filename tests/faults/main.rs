@@ -11,8 +11,10 @@
 #[allow(dead_code)]
 #[path = "../integration/harness.rs"]
 mod harness;
+mod history;
 mod inject;
 mod operation;
+mod power;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -25,6 +27,7 @@ use tonic::Code;
 
 use inject::{Counted, Errno, Fault, Traced, injector};
 use operation::{Clients, Operation, code};
+use power::lose_power;
 
 const ERRNOS: [Errno; 4] = [Errno::Io, Errno::NoSpace, Errno::TooManyFiles, Errno::NoMemory];
 /// Of so many calls the process is killed before one, where not all are asked for.
@@ -188,9 +191,13 @@ fn seed() -> u64 {
     std::env::var("AIRSTRIP_FAULTS_SEED").map_or(1, |seed| seed.parse().unwrap())
 }
 
+fn all_are_wanted() -> bool {
+    std::env::var("AIRSTRIP_FAULTS").is_ok_and(|wanted| wanted == "all")
+}
+
 async fn every_call(operation: Operation) {
     let Some(injector) = injector() else { return };
-    let (all, seed) = (std::env::var("AIRSTRIP_FAULTS").is_ok_and(|wanted| wanted == "all"), seed());
+    let (all, seed) = (all_are_wanted(), seed());
     let mut campaign = Campaign::new(injector, operation).await;
     // The first time some things are looked up that are known later.
     campaign.calls().await;
@@ -216,13 +223,66 @@ async fn every_call(operation: Operation) {
     println!("{operation:?}: {calls} calls, {runs} faults, seed {seed}: {outcomes:#?}");
 }
 
+/// So many of the states that a loss of power leaves are looked at, where not all are asked for.
+const OPENED: usize = 100;
+
+async fn every_loss(operations: &[Operation]) {
+    let most = if all_are_wanted() { usize::MAX } else { OPENED };
+    let Some(found) = lose_power(operations, None, most).await else { return };
+    let (states, distinct, opened) = (found.states, found.distinct, found.opened);
+    println!("{operations:?}: {states} states, {distinct} of them differ, {opened} looked at");
+    assert!(distinct > 1, "{operations:?} change nothing");
+    let (violations, calls) = (found.violations.join("\n"), found.calls);
+    assert!(violations.is_empty(), "{violations}\nthe calls were\n{calls}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn several_at_once_lose_power() {
+    every_loss(&[
+        Operation::Create,
+        Operation::Replace,
+        Operation::Drop,
+        Operation::Append,
+        Operation::CreateView,
+    ])
+    .await;
+}
+
+/// A test that would not miss a sync is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn each_sync_that_is_taken_out_is_missed() {
+    let syncs = [
+        ("sync_data", Operation::Replace),
+        ("sync_names", Operation::Create),
+        ("sync_logs", Operation::Append),
+        ("sync_notes", Operation::CreateView),
+        ("sync_records", Operation::Drop),
+    ];
+    for (sync, operation) in syncs {
+        let Some(found) = lose_power(&[operation], Some(sync), OPENED).await else { return };
+        println!("without {sync}: {} of {} states of {operation:?}", found.violations.len(), found.opened);
+        assert!(!found.violations.is_empty(), "nothing is missed without {sync}");
+    }
+}
+
 macro_rules! operations {
-    ($($test:ident: $operation:ident,)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-        async fn $test() {
-            every_call(Operation::$operation).await;
+    ($($test:ident: $operation:ident,)*) => {
+        mod fails {
+            use super::{Operation, every_call};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+            async fn $test() {
+                every_call(Operation::$operation).await;
+            })*
         }
-    )*};
+
+        mod loses_power {
+            use super::{Operation, every_loss};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+            async fn $test() {
+                every_loss(&[Operation::$operation]).await;
+            })*
+        }
+    };
 }
 
 operations! {

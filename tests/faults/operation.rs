@@ -43,9 +43,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) async fn of(server: &Traced) -> Self {
-        let mut appending = server.client().await;
+        Self::over(server.channel().await)
+    }
+
+    pub(crate) fn over(channel: Channel) -> Self {
+        let mut appending = FlightClient::new(channel.clone());
         appending.add_header("x-airstrip-mode", "append").unwrap();
-        Self { plain: server.client().await, appending, sql: server.sql().await }
+        let sql = FlightSqlServiceClient::new(channel.clone());
+        Self { plain: FlightClient::new(channel), appending, sql }
     }
 
     async fn change(&mut self, sql: &str) -> Result<(), FlightError> {
@@ -195,6 +200,21 @@ impl Operation {
             Self::CreateView => clients.change("create view seen as select 1 as n").await,
             Self::CreateSchema => clients.change("create schema shop").await,
         }
+    }
+
+    /// Whether it puts what was there into the trash.
+    pub(crate) fn displaces(self) -> bool {
+        matches!(self, Self::Replace | Self::Drop)
+    }
+
+    /// How much the trash holds of what the operation displaces.
+    pub(crate) async fn kept(self, clients: &mut Clients) -> i64 {
+        let name = match self {
+            Self::Replace => "replaced",
+            Self::Drop => "dropped",
+            _ => return 0,
+        };
+        clients.number(&format!("select count(*) from system.trash where name = '{name}'")).await.unwrap()
     }
 
     pub(crate) async fn state(self, clients: &mut Clients) -> i64 {

@@ -30,6 +30,7 @@ mod memory;
 mod partitions;
 mod plans;
 mod rpcs;
+mod safeguards;
 mod sessions;
 mod snapshots;
 mod sqllogic;

@@ -40,7 +40,9 @@ use tokio::runtime::Handle;
 use super::log::DELTA_LOG;
 use super::whole::{has_checkpoint, hint_path};
 use crate::error::{Error, ErrorKind, Result};
+use crate::safeguard::Safeguard;
 use crate::storage::area::{if_there, io_error, no_regular_file, open_file};
+use crate::storage::writeback::sync_file;
 use crate::storage::{FileStat, HeldFile, Root, Target, blocking};
 
 /// What is read in one go where nobody says how much is wanted.
@@ -403,7 +405,7 @@ impl Draft {
         // An mtime of our own, as a staged Parquet file has: the kernel's does not tell two versions of one
         // tick apart.
         self.file.set_modified(SystemTime::now()).map_err(failed)?;
-        self.file.sync_all().map_err(failed)?;
+        sync_file(&self.file, Safeguard::SyncLogs).map_err(failed)?;
         let stat = FileStat::of(&self.file.metadata().map_err(failed)?);
         self.store.publish_staged(&self.staged, to, target)?;
         self.published = true;

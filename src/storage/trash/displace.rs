@@ -14,9 +14,11 @@ use rustix::io::Errno;
 use super::super::area::{if_there, io_error};
 use super::super::others::list_others;
 use super::super::root::{Place, Root, Target};
+use super::super::writeback::sync_file;
 use super::is_full;
 use super::record::{Mark, Record, TRASH, TrashId, Why};
 use crate::error::{Error, Result};
+use crate::safeguard::Safeguard;
 
 /// How often something is looked for that comes and goes.
 const LOOKS: usize = 5;
@@ -114,7 +116,7 @@ impl Root {
 
     /// The bytes at `path`, if the trash may hold them.
     fn taken_by_trash(&self, path: &Path, label: &Label<'_>) -> Result<Option<u64>> {
-        if self.trash.options.retention.is_zero() {
+        if self.trash.options.retention.is_zero() || !Safeguard::Trash.stands() {
             return Ok(None);
         }
         let (bytes, limit) = (bytes_at(self.area().dir(), path, 0)?, self.trash_limit()?);
@@ -175,7 +177,7 @@ impl Root {
             .map_err(|error| Error::internal(format!("writing a record of the trash: {error}")))?;
         let written = self.with_room(|| {
             let mut file: File = self.area().dir().create(&path)?.into_std();
-            file.write_all(&text).and_then(|()| file.sync_all())
+            file.write_all(&text).and_then(|()| sync_file(&file, Safeguard::SyncRecords))
         });
         written.map_err(|error| io_error("write", &path, error))?;
         self.sync_at(Path::new(TRASH))
