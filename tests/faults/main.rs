@@ -15,6 +15,7 @@ mod history;
 mod inject;
 mod operation;
 mod power;
+mod statements;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -266,20 +267,20 @@ async fn each_sync_that_is_taken_out_is_missed() {
 }
 
 macro_rules! operations {
-    ($($test:ident: $operation:ident,)*) => {
+    ($($test:ident: $operation:ident $(($statement:expr))?,)*) => {
         mod fails {
-            use super::{Operation, every_call};
+            use super::{Operation, every_call, statements::*};
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
             async fn $test() {
-                every_call(Operation::$operation).await;
+                every_call(Operation::$operation $(($statement))?).await;
             })*
         }
 
         mod loses_power {
-            use super::{Operation, every_loss};
+            use super::{Operation, every_loss, statements::*};
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
             async fn $test() {
-                every_loss(&[Operation::$operation]).await;
+                every_loss(&[Operation::$operation $(($statement))?]).await;
             })*
         }
     };
@@ -298,4 +299,18 @@ operations! {
     a_registration: Register,
     a_view: CreateView,
     a_schema: CreateSchema,
+    a_drop_of_a_view: Statement(&DROP_VIEW),
+    a_drop_of_a_schema: Statement(&DROP_SCHEMA),
+    a_table: Statement(&CREATE_TABLE),
+    a_table_of_rows: Statement(&CREATE_TABLE_AS),
+    a_table_that_replaces: Statement(&REPLACE_TABLE),
+    a_drop_of_a_table: Statement(&DROP_TABLE),
+    an_undrop: Statement(&UNDROP_TABLE),
+    a_rename_of_a_table: Statement(&RENAME_TABLE),
+    a_truncation: Statement(&TRUNCATE),
+    a_merge: Statement(&MERGE),
+    a_new_column: Statement(&ADD_COLUMN),
+    a_restored_version: Statement(&RESTORE),
+    a_compaction: Statement(&OPTIMIZE),
+    a_view_that_replaces: Statement(&REPLACE_VIEW),
 }

@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use crate::harness::{act, batch, put};
 use crate::inject::Traced;
+use crate::statements::{Run, Statement};
 
 /// Rows of an upload.
 const ROWS: i64 = 3;
@@ -32,6 +33,8 @@ pub(crate) enum Operation {
     Register,
     CreateView,
     CreateSchema,
+    /// One that is told by a number.
+    Statement(&'static Statement),
 }
 
 /// The clients of a server.
@@ -53,7 +56,7 @@ impl Clients {
         Self { plain: FlightClient::new(channel), appending, sql }
     }
 
-    async fn change(&mut self, sql: &str) -> Result<(), FlightError> {
+    pub(crate) async fn change(&mut self, sql: &str) -> Result<(), FlightError> {
         self.sql.execute_update(sql.to_owned(), None).await.map(|_| ())
     }
 
@@ -118,6 +121,7 @@ impl Operation {
             Self::Register => &["registered.dataset.json", "lake"],
             Self::CreateView => &["seen.view.json"],
             Self::CreateSchema => &["shop.db"],
+            Self::Statement(statement) => statement.names,
         }
     }
 
@@ -153,6 +157,7 @@ impl Operation {
             (Self::Register, 1) => clients.drop_if_there("registered").await,
             (Self::CreateView, 1) => clients.change("drop view seen").await.unwrap(),
             (Self::CreateSchema, 1) => clients.change("drop schema shop").await.unwrap(),
+            (Self::Statement(statement), _) => statement.prepare(clients).await,
             _ => {}
         }
         let part = root.join("lake/x.parquet");
@@ -174,6 +179,7 @@ impl Operation {
             Self::Replace | Self::Insert => state + 1,
             Self::Append | Self::Promote | Self::Update => state + ROWS,
             Self::Delete => state - 1,
+            Self::Statement(statement) => statement.states.1,
         }
     }
 
@@ -199,6 +205,10 @@ impl Operation {
             }
             Self::CreateView => clients.change("create view seen as select 1 as n").await,
             Self::CreateSchema => clients.change("create schema shop").await,
+            Self::Statement(Statement { run: Run::Sql(sql), .. }) => clients.change(sql).await,
+            Self::Statement(Statement { run: Run::Action(action, body), .. }) => {
+                act(&mut clients.plain, action, *body).await.map(|_| ())
+            }
         }
     }
 
@@ -244,6 +254,7 @@ impl Operation {
                 let schemas = "select count(*) from information_schema.schemata where schema_name = 'shop'";
                 clients.number(schemas).await.unwrap_or(0)
             }
+            Self::Statement(statement) => clients.number(statement.state).await.unwrap_or(0),
         }
     }
 }

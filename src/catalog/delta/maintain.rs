@@ -271,13 +271,14 @@ impl Catalog {
             AtVersion::Time(time) => log.at_time(time),
         };
         let to = to.map_err(|error| about(dataset, &error))?;
-        let missing = to.files().into_iter().find(|file| log.area().stat(&file.path).is_err());
-        if let Some(file) = missing {
-            return Err(Error::precondition(format!(
-                "version {} of dataset {dataset} has lost the file {}: it was removed by a vacuum",
-                to.number(),
-                file.path.display()
-            )));
+        for file in to.files() {
+            if !log.area().is_file(&file.path)? {
+                return Err(Error::precondition(format!(
+                    "version {} of dataset {dataset} has lost the file {}: it was removed by a vacuum",
+                    to.number(),
+                    file.path.display()
+                )));
+            }
         }
         Ok(delta_version(&log.restore(&to).map_err(|error| about(dataset, &error))?))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
+use std::io;
 
 use delta_kernel::schema::{DataType, PrimitiveType};
 use delta_kernel::table_features::TableFeature;
@@ -10,6 +11,20 @@ use deltalake_core::kernel::transaction::TransactionError;
 
 use crate::error::{Error, ErrorKind};
 use crate::storage::exhausted_in;
+
+/// Whether an error is one of the operating system's that is not the absence of a file.
+pub(super) fn is_of_system(error: &Error) -> bool {
+    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.raw_os_error().is_some()
+        {
+            return error.kind() != io::ErrorKind::NotFound;
+        }
+        source = error.source();
+    }
+    false
+}
 
 /// What an error of the library means for the client.
 pub(super) fn delta_error(error: DeltaTableError) -> Error {

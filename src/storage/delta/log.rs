@@ -22,7 +22,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::entry::actions_of;
-use super::error::{delta_error, unparsed, unreadable, unwritable};
+use super::error::{delta_error, is_of_system, unparsed, unreadable, unwritable};
 use super::mapping::{column_names, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
@@ -199,6 +199,11 @@ impl DeltaLog {
         }
         let mut table = DeltaTable::new(Arc::clone(&self.store));
         self.load(table.load_version(number), |()| Ok(())).map_err(|error| {
+            // A look that failed says nothing of what is there.
+            let is_gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DataLoss);
+            if !is_gone || is_of_system(&error) {
+                return error;
+            }
             Error::precondition(format!(
                 "version {number} cannot be read any more; its log may have been cleaned up: {}",
                 error.message()
