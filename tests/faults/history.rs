@@ -233,8 +233,8 @@ impl History {
                     let sizes = self.sizes(calls, unsynced);
                     let what = self.listing(&names, &sizes, self.root, "");
                     let mut hasher = DefaultHasher::new();
-                    acknowledged.iter().for_each(|at| (calls >= *at).hash(&mut hasher));
-                    what.hash(&mut hasher);
+                    let known_by_then: Vec<bool> = acknowledged.iter().map(|at| calls >= *at).collect();
+                    (&what, known_by_then).hash(&mut hasher);
                     if known.insert(hasher.finish()) {
                         distinct.push(Left { calls, what, names: names.clone(), sizes });
                     }
