@@ -14,6 +14,7 @@ mod columns;
 mod control;
 mod environment;
 mod error;
+mod frugal;
 mod functions;
 mod gate;
 mod gather;

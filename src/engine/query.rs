@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
+use datafusion::common::DataFusionError;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::TaskContext;
@@ -22,6 +23,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
@@ -30,6 +32,7 @@ use super::change::changes_rows;
 use super::columns::StoredColumns;
 use super::control::Control;
 use super::environment::Environment;
+use super::frugal::{Again, Replanned, Retry, without_large_heaps};
 use super::gate;
 use super::gather::{Gather, Gathering};
 use super::growth::{Sizes, by_size, rows_at_once};
@@ -66,6 +69,8 @@ pub struct Query {
     /// What it comes to, where that is no computation.
     stored: Option<StoredColumns>,
     control: Control,
+    /// For want of memory.
+    pub(super) again: Option<Box<Again>>,
 }
 
 /// What a prepared statement asks for and gives.
@@ -179,7 +184,7 @@ impl Engine {
         deadline: Instant,
         gathering: Gathering,
     ) -> Result<QueryStream> {
-        let Query { plans, context, output, .. } = query;
+        let Query { plans, context, output, again, .. } = query;
         activity.enter(State::Running);
         let mut plans = VecDeque::from(plans);
         let first = plans.pop_front();
@@ -191,6 +196,7 @@ impl Engine {
         let batches = begun.map_err(|_| deadline_exceeded())??;
         let batches = batches.map(|batches| Gather::new(batches, gathering));
         let stopped = Box::pin(activity.token().clone().cancelled_owned());
+        let again = again.map(|again| Retry::new(self, again, deadline));
         let deadline = Box::pin(sleep_until(deadline));
         let is_all = false;
         Ok(QueryStream {
@@ -204,6 +210,9 @@ impl Engine {
             activity,
             is_all,
             lane,
+            again,
+            replanning: None,
+            _turn: None,
             _permit: permit,
         })
     }
@@ -212,7 +221,8 @@ impl Engine {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
         let (plans, sizes) = (Arc::clone(&self.plans), self.sizes);
-        Ok(Planner { limits, scope, state, datasets, control, plans, sizes })
+        let saves_memory = false;
+        Ok(Planner { limits, scope, state, datasets, control, plans, sizes, saves_memory })
     }
 
     /// Does the work of planning, in its turn.
@@ -229,11 +239,13 @@ impl Engine {
 pub(super) struct Planner {
     limits: SqlLimits,
     scope: Scope,
-    state: Box<SessionState>,
+    pub(super) state: Box<SessionState>,
     datasets: QueryCatalog,
     control: Control,
     plans: Arc<PlanCache>,
     sizes: Sizes,
+    /// Whether plans are to need little memory at once.
+    pub(super) saves_memory: bool,
 }
 
 impl Planner {
@@ -250,7 +262,7 @@ impl Planner {
         if let Some(sql) = text
             && let Some(known) = self.plans.find(sql, &self.scope, &self.datasets).await?
         {
-            return self.executable(vec![known]).await;
+            return self.repeatable(vec![known]).await;
         }
         let logical = match source {
             Source::Sql(sql) => self.logical(self.parse_query(sql)?).await?,
@@ -263,7 +275,7 @@ impl Planner {
                 if let Some(sql) = text {
                     self.plans.offer(sql, &self.scope, &self.datasets, &logical, &optimized)?;
                 }
-                return self.executable(vec![optimized]).await;
+                return self.repeatable(vec![optimized]).await;
             }
             return Err(Error::invalid(
                 "the SQL has parameters without values; prepare it, bind their values, then run it",
@@ -301,6 +313,12 @@ impl Planner {
         origins(logical).into_iter().map(|origin| origin.map(named)).collect()
     }
 
+    /// A query that can be planned once more, for less memory.
+    pub(super) async fn repeatable(self, optimized: Vec<Optimized>) -> Result<Query> {
+        let query = self.executable(optimized.clone()).await?;
+        Ok(Query { again: Some(Box::new(Again { planner: self, optimized })), ..query })
+    }
+
     async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
         let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
@@ -309,6 +327,7 @@ impl Planner {
             origins = of_this;
             stored = StoredColumns::of(&plan);
             let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
+            let plan = if self.saves_memory { without_large_heaps(plan)? } else { plan };
             let plan = interruptible(plan, &self.control)?;
             let this = Output::new(&schema, &plan.schema(), self.scope.types);
             output = Some(match output {
@@ -323,7 +342,8 @@ impl Planner {
         let context = self.context(&plans)?;
         let sized = |plan| rerunnable(by_size(plan, self.sizes, &self.control)?);
         let plans = plans.into_iter().map(sized).collect::<Result<_, _>>()?;
-        Ok(Query { plans, context, output, origins, stored, control: self.control.clone() })
+        let (control, again) = (self.control.clone(), None);
+        Ok(Query { plans, context, output, origins, stored, control, again })
     }
 
     /// What the plans run in.
@@ -535,6 +555,10 @@ pub struct QueryStream {
     /// Whether the end of the rows is the end of the activity.
     is_all: bool,
     lane: Lane,
+    /// Until the first rows are given.
+    again: Option<Retry>,
+    replanning: Option<BoxFuture<'static, Result<(Replanned, Option<Retry>)>>>,
+    _turn: Option<OwnedSemaphorePermit>,
     _permit: Permit,
 }
 
@@ -551,18 +575,38 @@ impl QueryStream {
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
         loop {
-            let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
+            if self.batches.is_none() && self.replanning.is_none() {
+                return Poll::Ready(None);
+            }
             if self.deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Some(Err(deadline_exceeded())));
             }
             if self.stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Some(Err(self.activity.control().error())));
             }
+            if let Some(replanning) = &mut self.replanning {
+                let (replanned, retry) = ready!(replanning.as_mut().poll(cx))?;
+                self.replanning = None;
+                self.start_again(replanned, retry)?;
+            }
+            let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
             // A panic in an operator must neither take down the connection nor look like the end.
             let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll(cx)));
             match polled {
-                Ok(Poll::Ready(Some(Ok(batch)))) => return Poll::Ready(Some(self.output.convert(&batch))),
-                Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Some(Err(error.into()))),
+                Ok(Poll::Ready(Some(Ok(batch)))) => {
+                    self.again = None;
+                    return Poll::Ready(Some(self.output.convert(&batch)));
+                }
+                Ok(Poll::Ready(Some(Err(error)))) => {
+                    let Some(retry) = self.again.take().filter(|_| wants_memory(&error)) else {
+                        return Poll::Ready(Some(Err(error.into())));
+                    };
+                    tracing::debug!(%error, "planned again for less memory");
+                    // What it holds is for the next one.
+                    (self.batches, self._turn) = (None, None);
+                    self.plans.clear();
+                    self.replanning = Some(retry.replan().boxed());
+                }
                 Ok(Poll::Ready(None)) => {
                     let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
                     match execute_stream(next, Arc::clone(&self.context)) {
@@ -575,6 +619,23 @@ impl QueryStream {
             }
         }
     }
+}
+
+impl QueryStream {
+    fn start_again(&mut self, replanned: Replanned, retry: Option<Retry>) -> Result<()> {
+        let Replanned { query: Query { plans, context, output, .. }, turn } = replanned;
+        self.plans = plans.into();
+        let first = self.plans.pop_front().ok_or_else(|| Error::internal("a query without a plan"))?;
+        self.batches = Some(Gather::new(execute_stream(first, Arc::clone(&context))?, self.gathering));
+        (self.context, self.output) = (context, output);
+        (self.again, self._turn) = (retry, turn);
+        Ok(())
+    }
+}
+
+/// Whether an operator has failed for want of the memory that queries share.
+fn wants_memory(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 impl Stream for QueryStream {

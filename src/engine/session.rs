@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use tokio::sync::Semaphore;
 
 use super::admission::{Admission, AdmissionOptions};
 use super::environment::Environment;
@@ -88,7 +89,9 @@ pub struct Engine {
     pub(super) plans: Arc<PlanCache>,
     pub(super) workers: Workers,
     /// Statements that are planned at once, for a query or just for its schema.
-    pub(super) planning: Planning,
+    pub(super) planning: Arc<Planning>,
+    /// The turn of a query that is run again for want of memory.
+    pub(super) frugal: Arc<Semaphore>,
     pub(super) running: Arc<Running>,
     pub(super) watchdog: Watchdog,
     pub(super) sizes: Sizes,
@@ -113,7 +116,8 @@ impl Engine {
         let admission = Admission::new(options.admission);
         let (sql, workers, running) =
             (options.sql, Workers::start(options.threads)?, Arc::new(Running::new()));
-        let planning = Planning::start(workers.handle().clone())?;
+        let planning = Arc::new(Planning::start(workers.handle().clone())?);
+        let frugal = Arc::new(Semaphore::new(1));
         let watchdog = Watchdog::start(options.budget, Arc::clone(&running))?;
         if let Some(thread) = watchdog.thread() {
             running.watch(thread.clone());
@@ -131,6 +135,7 @@ impl Engine {
             plans,
             workers,
             planning,
+            frugal,
             running,
             watchdog,
             sizes,

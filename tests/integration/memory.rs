@@ -166,6 +166,51 @@ async fn the_process_stays_within_its_bound_whatever_statements_make() {
     assert_eq!(number(&mut client, "select count(*) from small").await, 50_000);
 }
 
+/// Statements whose usual plans want more than there is, and how many rows they give.
+const MORE_THAN_THERE_IS: [(&str, usize); 4] = [
+    ("select * from rows order by k, id", 400_000),
+    ("select id, s from rows order by s limit 200000", 200_000),
+    ("select id, row_number() over (partition by k % 100 order by s) as n from rows", 400_000),
+    ("select a.id, b.s from rows a join rows b on a.k = b.id where a.s <> b.s", 399_998),
+];
+
+/// Texts of 50 bytes, and numbers: some 30 MB.
+fn fill_rows(root: &Path) {
+    let rows = 400_000_i64;
+    let mixed = || (0..rows).map(move |row| row * 7919 % rows);
+    let text = |k: i64| format!("{k:012} customer name of number {k:06} of all");
+    let numbers = |numbers: Vec<i64>| Arc::new(Int64Array::from(numbers)) as ArrayRef;
+    let columns = vec![
+        ("id", numbers((0..rows).collect())),
+        ("k", numbers(mixed().collect())),
+        ("s", Arc::new(StringArray::from_iter_values(mixed().map(text))) as _),
+    ];
+    write(&root.join("rows.parquet"), columns, false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_spill_ends_well_with_a_fraction_of_the_memory_that_it_wants() {
+    let dir = tempfile::tempdir().unwrap();
+    fill_rows(dir.path());
+    let args = ["--memory-limit", "24MiB", "--column-cache", "0B", "--frame-cache", "0B"];
+    let server = Server::on(dir.path(), &args);
+    let mut client = server.client().await;
+    for (sql, expected) in MORE_THAN_THERE_IS {
+        assert_eq!(count(&mut client, sql).await.unwrap(), expected, "{sql}");
+    }
+    // Each of them would find the memory that the others have taken.
+    let sorts = (0..4).map(|left_out| {
+        let (sql, server) =
+            (format!("select id, s from rows where id % 4 <> {left_out} order by s"), &server);
+        async move {
+            count(&mut server.client().await, sql.as_str()).await.map_err(|error| format!("{sql}: {error}"))
+        }
+    });
+    for counted in join_all(sorts).await {
+        assert_eq!(counted, Ok(300_000));
+    }
+}
+
 #[tokio::test]
 async fn a_value_has_a_limit_that_says_so() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,138 @@
+//! Queries that did not get the memory that they wanted, planned again so that they need less of it at once.
+//!
+//! The usual plan is the fast one: hash joins, the best rows of a limit held in memory, as many partitions as there are
+//! threads. None of these spill. Where one fails for want of memory before any row was given, the query is run once more
+//! with what can spill, and after the others that failed like it: they would only take each other's memory again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::plan_cache::Optimized;
+use super::planning::Planning;
+use super::query::{Planner, Query};
+use super::session::Engine;
+use crate::error::Result;
+
+type DfResult<T> = Result<T, DataFusionError>;
+
+/// How often a query is run again.
+const RUNS: usize = 2;
+/// So long a query waits for one that failed before it. The client of that one may read slowly.
+const TURN_WAIT: Duration = Duration::from_secs(30);
+/// The best rows of larger limits are found by a sort that spills.
+const HELD_AT_MOST: usize = 10_000;
+/// Of the memory of all queries, this part is kept for the merges of sorts: what a sort has gathered is in memory twice while
+/// it is merged, once with its keys.
+const MERGES_PART: usize = 4;
+const LEAST_FOR_MERGE: usize = 1 << 20;
+const MOST_FOR_MERGE: usize = 64 << 20;
+
+/// What it takes to plan a query once more.
+pub(super) struct Again {
+    pub(super) planner: Planner,
+    pub(super) optimized: Vec<Optimized>,
+}
+
+impl Again {
+    /// The query for less memory.
+    async fn plan(self) -> Result<Query> {
+        let Self { mut planner, optimized } = self;
+        let plans: Vec<_> = optimized.iter().map(|optimized| optimized.plan.clone()).collect();
+        save_memory(&mut planner.state, &plans)?;
+        planner.saves_memory = true;
+        planner.repeatable(optimized).await
+    }
+}
+
+/// How a query is run again.
+pub(super) struct Retry {
+    again: Box<Again>,
+    planning: Arc<Planning>,
+    turns: Arc<Semaphore>,
+    deadline: Instant,
+    left: usize,
+}
+
+/// A query that was planned again.
+pub(super) struct Replanned {
+    pub(super) query: Query,
+    /// Held while it runs.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Retry {
+    pub(super) fn new(engine: &Engine, again: Box<Again>, deadline: Instant) -> Self {
+        let (planning, turns) = (Arc::clone(&engine.planning), Arc::clone(&engine.frugal));
+        Self { again, planning, turns, deadline, left: RUNS }
+    }
+
+    /// Waits for those that failed before, unless they take long, and plans.
+    pub(super) async fn replan(self) -> Result<(Replanned, Option<Self>)> {
+        let Self { again, planning, turns, deadline, left } = self;
+        let turn = timeout(TURN_WAIT, Arc::clone(&turns).acquire_owned()).await.ok().and_then(Result::ok);
+        let mut query = planning.run(deadline, again.plan().boxed()).await?;
+        let left = left - 1;
+        let again = query.again.take().filter(|_| left > 0);
+        let retry = again.map(|again| Self { again, planning, turns, deadline, left });
+        Ok((Replanned { query, turn }, retry))
+    }
+}
+
+/// Makes plans of `state` need less memory at once. `optimized` is what is planned.
+fn save_memory(state: &mut SessionState, optimized: &[LogicalPlan]) -> DfResult<()> {
+    let joins = optimized.iter().map(equi_joins).max().unwrap_or_default();
+    // Joins of one partition are hash joins, whatever is preferred.
+    let partitions = if joins > 0 { 2 } else { 1 };
+    // A sort-merge join sorts both of its sides.
+    let sorts = partitions * (1 + 2 * joins);
+    let for_merges = match state.runtime_env().memory_pool.memory_limit() {
+        MemoryLimit::Finite(limit) => limit / MERGES_PART,
+        _ => usize::MAX,
+    };
+    let options = state.config_mut().options_mut();
+    options.optimizer.prefer_hash_join = false;
+    let execution = &mut options.execution;
+    execution.target_partitions = execution.target_partitions.min(partitions);
+    execution.sort_spill_reservation_bytes = (for_merges / sorts).clamp(LEAST_FOR_MERGE, MOST_FOR_MERGE);
+    Ok(())
+}
+
+fn equi_joins(plan: &LogicalPlan) -> usize {
+    let mut joins = 0;
+    let counted = plan.apply_with_subqueries(|plan| {
+        joins += usize::from(matches!(plan, LogicalPlan::Join(join) if !join.on.is_empty()));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    counted.map_or(0, |_| joins)
+}
+
+/// `plan` without operators that hold many rows of a limit.
+pub(super) fn without_large_heaps(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let spilling = |plan: Arc<dyn ExecutionPlan>| {
+        let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(Transformed::no(plan)) };
+        let Some(fetch) = sort.fetch().filter(|fetch| *fetch > HELD_AT_MOST) else {
+            return Ok(Transformed::no(plan));
+        };
+        let whole: Arc<dyn ExecutionPlan> = Arc::new(sort.with_fetch(None));
+        let limited: Arc<dyn ExecutionPlan> = if sort.preserve_partitioning() {
+            Arc::new(LocalLimitExec::new(whole, fetch))
+        } else {
+            Arc::new(GlobalLimitExec::new(whole, 0, Some(fetch)))
+        };
+        // What is below was looked at before.
+        Ok(Transformed::new(limited, true, TreeNodeRecursion::Continue))
+    };
+    plan.transform_up(spilling).data()
+}
