@@ -220,7 +220,7 @@ pub struct Settings {
     #[arg(long, env = "AIRSTRIP_SMALL_FILE", value_name = "SIZE")]
     pub small_file: Option<ByteSize>,
 
-    /// Memory for the footers of Parquet files [default: 128MiB]
+    /// Memory for the footers of Parquet files, and for the names in folders [default: 128MiB]
     #[arg(long, env = "AIRSTRIP_FOOTER_CACHE", value_name = "SIZE")]
     pub footer_cache: Option<ByteSize>,
 

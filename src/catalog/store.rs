@@ -20,8 +20,8 @@ use super::sink;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FooterCache, Part, Root, Staging,
-    StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
+    Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FolderCache, FooterCache, Part, Root,
+    Staging, StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
     look_at_folder, no_regular_file, parallel_map,
 };
 
@@ -31,13 +31,15 @@ const ATTEMPTS: usize = 5;
 const MAX_REGISTRATION_BYTES: u64 = 16 << 20;
 /// Writers of one name share a lock; this many locks serve all names.
 const LOCKS: usize = 64;
+/// So much of the memory for footers is for the names in folders.
+const FOLDERS_PART: u64 = 8;
 
 /// The catalog's settings.
 #[derive(Debug, Clone)]
 pub struct CatalogOptions {
     /// Directories besides the root that registrations may point into.
     pub register_from: Vec<PathBuf>,
-    /// Bytes of footers to keep.
+    /// Bytes of footers to keep, and of the names in folders.
     pub footer_cache_bytes: u64,
     /// Bytes of decoded columns to keep; 0: none.
     pub column_cache_bytes: u64,
@@ -82,6 +84,7 @@ impl CatalogOptions {
 pub struct Catalog {
     pub(super) root: Arc<Root>,
     pub(super) footers: Arc<FooterCache>,
+    folders: FolderCache,
     pub(super) columns: Arc<ColumnCache>,
     pub(super) options: CatalogOptions,
     pub(super) staging: Staging,
@@ -158,13 +161,15 @@ impl Catalog {
     /// The catalog of `root`.
     pub fn new(root: Root, options: CatalogOptions) -> Result<Self> {
         let allowed = Allowed::open(&options.register_from)?;
-        let footers = Arc::new(FooterCache::new(options.footer_cache_bytes));
+        let for_folders = options.footer_cache_bytes / FOLDERS_PART;
+        let footers = Arc::new(FooterCache::new(options.footer_cache_bytes - for_folders));
+        let folders = FolderCache::new(for_folders);
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes)?);
         let locks = std::array::from_fn(|_| Mutex::new(()));
         let root = Arc::new(root.with_trash(options.trash)?);
         let staging = Staging::new(Arc::clone(&root), options.staging);
         let delta = DeltaTables::new(Arc::clone(&root));
-        Ok(Self { root, footers, columns, options, staging, allowed, delta, locks })
+        Ok(Self { root, footers, folders, columns, options, staging, allowed, delta, locks })
     }
 
     /// Gives back the memory of what can be read again.
@@ -469,7 +474,7 @@ impl Catalog {
             Kind::Registered(_) => located.area.is_dir(&located.path)?,
         };
         let parts = if is_directory {
-            let found = list_parts(located.area, &located.path, self.options.max_parts)?;
+            let found = list_parts(located.area, &located.path, self.options.max_parts, &self.folders)?;
             if found.is_sink {
                 sink::committed(located.area, &located.path, found.parts)?
             } else {

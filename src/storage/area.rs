@@ -115,7 +115,7 @@ impl Area {
     pub fn stat(&self, path: &Path) -> Result<FileStat> {
         // Listings of many datasets look at each.
         if path.components().count() == 1
-            && let Some(stat) = stat_name(&self.dir, path)
+            && let Some(stat) = stat_below(&self.dir, path)
         {
             return Ok(stat);
         }
@@ -127,11 +127,12 @@ impl Area {
     }
 }
 
-/// What the file system says of the plain file `name` that lies in `dir` itself, in one call. A name alone cannot lead
-/// outside; a link, and what cannot be looked at, is left to the careful way.
-pub(super) fn stat_name(dir: &Dir, name: &Path) -> Option<FileStat> {
+/// What the file system says of the plain file at `path`, in one call, where `path` leads through directories that were found
+/// beneath `dir`. A link, and what cannot be looked at, is left to the careful way. Where a directory has become a link
+/// meanwhile, this tells of another file, which nobody gets to read: files are opened beneath `dir` alone.
+pub(super) fn stat_below(dir: &Dir, path: &Path) -> Option<FileStat> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let found = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+    let found = statx(dir, path, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
     (FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile)
         .then(|| FileStat::of_statx(&found))
 }

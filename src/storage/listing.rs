@@ -5,16 +5,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::IntoIter;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{FileType, OFlags, RawDir};
 
-use super::area::{Area, if_there, io_error, no_regular_file, stat_name};
+use super::area::{Area, if_there, io_error, no_regular_file, stat_below};
 use super::file::FileStat;
+use super::folder_cache::{FolderCache, Folders};
 use super::parallel_map;
-use super::table_format::TableFormat;
+use super::table_format::{ICEBERG_METADATA, TableFormat};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How deep a dataset's directory may nest: far above any partitioning in use, and a bound for the
@@ -46,7 +48,7 @@ pub enum EntryKind {
 /// The files and directories in `path`, sorted by name. Names that are not UTF-8, that begin with a
 /// dot, and what a link points to outside of the area are left out.
 pub fn list_entries(area: &Area, path: &Path) -> Result<Vec<Entry>> {
-    let (mut entries, _) = read_all(&Readable::in_area(area, path)?, path, Some(area))?;
+    let mut entries = Names::read(&Readable::in_area(area, path)?, path, Some(area))?.entries;
     entries.retain(|entry| !entry.name.starts_with('.'));
     Ok(entries)
 }
@@ -71,11 +73,12 @@ pub struct Parts {
     pub is_sink: bool,
 }
 
-/// The Parquet files below `path`, at most `limit` of them. Names that begin with `_` or `.` are left out, as Hive
-/// and Spark do. Fails for a folder that is a table of another format, or holds one: its files are no rows by
-/// themselves.
-pub fn list_parts(area: &Area, path: &Path, limit: usize) -> Result<Parts> {
-    Walk::new(area, path, limit).descend(&Readable::in_area(area, path)?, path, &[])
+/// The Parquet files below `path`, at most `limit` of them; folders that `cache` knows are not read again. Names that begin
+/// with `_` or `.` are left out, as Hive and Spark do. Fails for a folder that is a table of another format, or holds one: its
+/// files are no rows by themselves.
+pub fn list_parts(area: &Area, path: &Path, limit: usize, cache: &FolderCache) -> Result<Parts> {
+    let top = Readable::in_area(area, path)?.0;
+    Walk { cache: cache.below(&top), ..Walk::new(area, &top, path, limit) }.descend(Path::new(""), &[])
 }
 
 /// What a directory is at first sight.
@@ -93,10 +96,13 @@ pub enum Folder {
 ///
 /// Fails where it cannot be looked at: that says nothing of what it is.
 pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
-    let walk = Walk { only_first: true, ..Walk::new(area, path, usize::MAX) };
-    let walked = Readable::in_area(area, path).and_then(|dir| walk.descend(&dir, path, &[]));
+    let walked = Readable::in_area(area, path).and_then(|Readable(top)| {
+        let walk = Walk { only_first: true, ..Walk::new(area, &top, path, usize::MAX) };
+        walk.descend(Path::new(""), &[])?;
+        Ok(walk.count.into_inner())
+    });
     match walked.map_err(|error| (error.kind(), error)) {
-        Ok(_) if walk.count.into_inner() == 0 => Ok(Folder::Other),
+        Ok(0) => Ok(Folder::Other),
         // It is too deep, which is to be said to who reads it.
         Ok(_) | Err((ErrorKind::InvalidArgument, _)) => Ok(Folder::Dataset),
         Err((ErrorKind::Unimplemented | ErrorKind::FailedPrecondition, _)) => Ok(Folder::Table),
@@ -108,51 +114,53 @@ pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
 
 /// Fails where the directory `path` is a table of another format, or holds one.
 pub fn check_no_table(area: &Area, path: &Path) -> Result<()> {
-    list_parts(area, path, usize::MAX).map(|_| ())
+    let top = Readable::in_area(area, path)?.0;
+    Walk::new(area, &top, path, usize::MAX).descend(Path::new(""), &[]).map(|_| ())
 }
 
 struct Walk<'a> {
     area: &'a Area,
+    /// The directory that is walked through, and its path in the area.
+    top: &'a Dir,
+    root: &'a Path,
     limit: usize,
     /// Whether the walk ends at the first file, and only counts it.
     only_first: bool,
-    root: &'a Path,
     /// The Parquet files that were found.
     count: AtomicUsize,
+    cache: Option<Folders<'a>>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(area: &'a Area, root: &'a Path, limit: usize) -> Self {
-        Self { area, limit, only_first: false, root, count: AtomicUsize::new(0) }
+    fn new(area: &'a Area, top: &'a Dir, root: &'a Path, limit: usize) -> Self {
+        Self { area, top, root, limit, only_first: false, count: AtomicUsize::new(0), cache: None }
     }
 
-    /// What lies in `dir` and below it, which is at `path` and the last of `folders`.
-    fn descend(&self, dir: &Readable, path: &Path, folders: &[String]) -> Result<Parts> {
+    /// What lies in the directory at `below`, which is the last of `folders`, and below it.
+    fn descend(&self, below: &Path, folders: &[String]) -> Result<Parts> {
         if folders.len() > MAX_DEPTH {
             let root = self.root.display();
             return Err(Error::invalid(format!("{root} nests deeper than {MAX_DEPTH} directories")));
         }
-        let (mut entries, others) = read_all(dir, path, Some(self.area))?;
+        let path = self.root.join(below);
+        let contents = self.contents(below, &path)?;
         if !self.only_first {
-            others.iter().try_for_each(|other| other.check_no_part(path))?;
+            contents.names.others.iter().try_for_each(|other| other.check_no_part(&path))?;
         }
         let mut found = Parts::default();
-        match TableFormat::of(&dir.0, &entries, path)? {
+        match contents.format {
             None => {}
             Some(TableFormat::SparkSink) if folders.is_empty() => found.is_sink = true,
             // It became one since somebody looked.
             Some(TableFormat::Delta) if folders.is_empty() => {}
-            Some(format) => return Err(format.refuse(self.root, path)),
+            Some(format) => return Err(format.refuse(self.root, &path)),
         }
-        entries.retain(|entry| !entry.name.starts_with(['_', '.']));
-        let folder = |name: &&str| {
-            let below = path.join(name);
-            let inner =
-                Readable::open(&dir.0, name.as_ref()).map_err(|error| io_error("open", &below, error))?;
-            self.descend(&inner, &below, &[folders, &[(*name).to_owned()]].concat())
-        };
+        let entries: Vec<_> =
+            contents.names.entries.iter().filter(|entry| !entry.name.starts_with(['_', '.'])).collect();
+        let folder =
+            |name: &&str| self.descend(&below.join(name), &[folders, &[(*name).to_owned()]].concat());
         let mut many = self.at_once(&entries, folder);
-        for entry in &entries {
+        for entry in entries {
             if self.only_first && self.count.load(Ordering::Relaxed) > 0 {
                 break;
             }
@@ -162,7 +170,7 @@ impl<'a> Walk<'a> {
                     found.parts.extend(walked?.parts);
                 }
                 EntryKind::File if entry.name.ends_with(".parquet") => {
-                    found.parts.extend(self.file(dir, path.join(&entry.name), folders)?);
+                    found.parts.extend(self.file(&below.join(&entry.name), folders)?);
                 }
                 EntryKind::File => {}
             }
@@ -170,11 +178,26 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
+    /// What is in the directory at `below`, whose path in the area is `path`.
+    fn contents(&self, below: &Path, path: &Path) -> Result<Arc<Contents>> {
+        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.find(below)) {
+            return Ok(known);
+        }
+        let place = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        let dir = Readable::open(self.top, place).map_err(|error| io_error("open", path, error))?;
+        let before = self.cache.as_ref().and_then(|cache| cache.before(&dir.0));
+        let contents = Arc::new(Contents::read(&dir, path, self.area)?);
+        if let (Some(cache), Some(before)) = (&self.cache, before.filter(|_| contents.stays())) {
+            cache.keep(before, &contents);
+        }
+        Ok(contents)
+    }
+
     /// What `folder` makes of the folders among `entries`, in their order, where there are so many that threads are worth
     /// while; nothing otherwise.
     fn at_once(
         &self,
-        entries: &[Entry],
+        entries: &[&Entry],
         folder: impl Fn(&&str) -> Result<Parts> + Sync,
     ) -> IntoIter<Result<Parts>> {
         let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
@@ -184,8 +207,8 @@ impl<'a> Walk<'a> {
         found.into_iter()
     }
 
-    /// The Parquet file at `path`, which lies in `dir`.
-    fn file(&self, dir: &Readable, path: PathBuf, folders: &[String]) -> Result<Option<Part>> {
+    /// The Parquet file at `below`.
+    fn file(&self, below: &Path, folders: &[String]) -> Result<Option<Part>> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
             let (root, limit) = (self.root.display(), self.limit);
             return Err(Error::exhausted(format!(
@@ -195,11 +218,42 @@ impl<'a> Walk<'a> {
         if self.only_first {
             return Ok(None);
         }
-        let stat = match path.file_name().and_then(|name| stat_name(&dir.0, Path::new(name))) {
+        let path = self.root.join(below);
+        let stat = match stat_below(self.top, below) {
             Some(stat) => stat,
             None => self.area.stat(&path)?,
         };
         Ok(Some(Part { path, folders: folders.to_vec(), stat }))
+    }
+}
+
+/// What is in a directory.
+#[derive(Debug)]
+pub(super) struct Contents {
+    names: Names,
+    format: Option<TableFormat>,
+}
+
+impl Contents {
+    fn read(dir: &Readable, path: &Path, area: &Area) -> Result<Self> {
+        let names = Names::read(dir, path, Some(area))?;
+        let format = TableFormat::of(&dir.0, &names.entries, path)?;
+        Ok(Self { names, format })
+    }
+
+    /// Whether it is all the same as long as no name comes or goes: where links lead, and what a table of another format has
+    /// in its folders, can change meanwhile.
+    fn stays(&self) -> bool {
+        let Names { entries, others, has_links } = &self.names;
+        let is_plain = others.is_empty() && !has_links && self.format.is_none();
+        is_plain && entries.iter().all(|entry| entry.name != ICEBERG_METADATA)
+    }
+
+    /// Bytes that it takes, about.
+    pub(super) fn memory_size(&self) -> usize {
+        let entries = &self.names.entries;
+        let names: usize = entries.iter().map(|entry| entry.name.capacity()).sum();
+        size_of::<Self>() + entries.capacity() * size_of::<Entry>() + names
     }
 }
 
@@ -245,7 +299,7 @@ pub(super) fn open_dir(area: &Area, path: &Path) -> Result<Dir> {
 
 pub(super) fn read_entries(dir: &Dir, path: &Path) -> Result<Vec<Entry>> {
     let dir = Readable::open(dir, Path::new(".")).map_err(|error| io_error("open", path, error))?;
-    Ok(read_all(&dir, path, None)?.0)
+    Ok(Names::read(&dir, path, None)?.entries)
 }
 
 /// A name in a directory that is neither a file nor a directory.
@@ -287,42 +341,58 @@ impl Other {
     }
 }
 
-/// The files and directories in `dir`, sorted by name, and what is neither. A link may lead to a file anywhere in `area`.
-fn read_all(dir: &Readable, path: &Path, area: Option<&Area>) -> Result<(Vec<Entry>, Vec<Other>)> {
-    let (mut entries, mut others) = (Vec::new(), Vec::new());
-    for (name, file_type) in dir.names().map_err(|error| io_error("list", path, error))? {
-        // A file may vanish between the listing and this look: then it is not there.
-        let look = |error| io_error("look at", &path.join(&name), error);
-        let mut is_elsewhere = false;
-        let kind = match file_type {
-            FileType::RegularFile => Some(EntryKind::File),
-            FileType::Directory => Some(EntryKind::Directory),
-            // There are file systems that do not tell.
-            FileType::Symlink | FileType::Unknown => {
-                let is_there = if_there(dir.0.symlink_metadata(&name)).map_err(look)?.is_some();
-                if !is_there {
-                    continue;
+/// The names in a directory.
+#[derive(Debug)]
+struct Names {
+    /// The files and directories, sorted.
+    entries: Vec<Entry>,
+    /// What is neither.
+    others: Vec<Other>,
+    /// Whether a link was followed, or may have been.
+    has_links: bool,
+}
+
+impl Names {
+    /// Those in `dir`. A link may lead to a file anywhere in `area`.
+    fn read(dir: &Readable, path: &Path, area: Option<&Area>) -> Result<Self> {
+        let (mut entries, mut others, mut has_links) = (Vec::new(), Vec::new(), false);
+        for (name, file_type) in dir.names().map_err(|error| io_error("list", path, error))? {
+            // A file may vanish between the listing and this look: then it is not there.
+            let look = |error| io_error("look at", &path.join(&name), error);
+            let mut is_elsewhere = false;
+            let kind = match file_type {
+                FileType::RegularFile => Some(EntryKind::File),
+                FileType::Directory => Some(EntryKind::Directory),
+                // There are file systems that do not tell.
+                FileType::Symlink | FileType::Unknown => {
+                    has_links = true;
+                    let is_there = if_there(dir.0.symlink_metadata(&name)).map_err(look)?.is_some();
+                    if !is_there {
+                        continue;
+                    }
+                    let mut found = if_there(dir.0.metadata(&name)).map_err(look)?;
+                    if let (None, Some(area)) = (&found, area) {
+                        found = area.look(&path.join(&name))?;
+                        is_elsewhere = true;
+                    }
+                    let Some(found) = found else {
+                        others.push(Other { name, why: Why::Nowhere });
+                        continue;
+                    };
+                    let is_file = found.is_file().then_some(EntryKind::File);
+                    is_file.or(found.is_dir().then_some(EntryKind::Directory))
                 }
-                let mut found = if_there(dir.0.metadata(&name)).map_err(look)?;
-                if let (None, Some(area)) = (&found, area) {
-                    found = area.look(&path.join(&name))?;
-                    is_elsewhere = true;
+                _ => None,
+            };
+            match kind {
+                Some(EntryKind::Directory) if is_elsewhere => {
+                    others.push(Other { name, why: Why::Elsewhere })
                 }
-                let Some(found) = found else {
-                    others.push(Other { name, why: Why::Nowhere });
-                    continue;
-                };
-                let is_file = found.is_file().then_some(EntryKind::File);
-                is_file.or(found.is_dir().then_some(EntryKind::Directory))
+                Some(kind) => entries.push(Entry { name, kind }),
+                None => others.push(Other { name, why: Why::NoFile }),
             }
-            _ => None,
-        };
-        match kind {
-            Some(EntryKind::Directory) if is_elsewhere => others.push(Other { name, why: Why::Elsewhere }),
-            Some(kind) => entries.push(Entry { name, kind }),
-            None => others.push(Other { name, why: Why::NoFile }),
         }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { entries, others, has_links })
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((entries, others))
 }

@@ -17,6 +17,7 @@ mod encode;
 mod encoders;
 mod file;
 mod file_writer;
+mod folder_cache;
 mod footer;
 mod lengths;
 mod listing;
@@ -47,6 +48,7 @@ pub use delta::{
 };
 pub use disk::{descriptor_limit, exhausted_in, exhausted_in_text, exhausted_reading, reserved_descriptors};
 pub use file::{FileIdentity, FileStat, HeldFile};
+pub use folder_cache::FolderCache;
 pub use footer::{Footer, FooterCache};
 pub use listing::{Entry, EntryKind, Folder, Part, check_no_table, list_entries, list_parts, look_at_folder};
 pub use logical::{EXTENSION_METADATA, EXTENSION_NAME, JSON, UUID, with_extension};

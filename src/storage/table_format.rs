@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// The directory with the log of a Spark streaming query's sink.
 pub const SINK_LOG: &str = "_spark_metadata";
 /// The directory of an Iceberg table's metadata.
-const ICEBERG_METADATA: &str = "metadata";
+pub(super) const ICEBERG_METADATA: &str = "metadata";
 
 /// The format of a table that is a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
