@@ -46,6 +46,10 @@ impl PartFile {
 
 /// The statistics that a footer holds for the columns of `schema`; `path` is for errors.
 pub(super) fn statistics_of(footer: &Footer, path: &Path, schema: &SchemaRef) -> Result<Statistics> {
+    if schema.fields().is_empty() {
+        let rows = usize::try_from(footer.rows()).map_or(Precision::Absent, Precision::Exact);
+        return Ok(Statistics::default().with_num_rows(rows));
+    }
     let twins = has_twins(schema, &footer.schema).then(|| footer.numbered()).transpose()?;
     let own = if twins.is_some() { by_place(&footer.schema) } else { own_types(schema, &footer.schema) };
     let metadata = twins.as_ref().unwrap_or(&footer.metadata);

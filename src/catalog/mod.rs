@@ -42,7 +42,7 @@ pub use raw::{Piece, PieceScan, RawScan, snapshot_of};
 pub use replacing::{Guards, ReplaceOptions};
 pub use snapshot::Snapshot;
 pub use store::{Catalog, CatalogOptions, Listed};
-pub use table::{FILE_COLUMN, ROW_COLUMN};
+pub use table::{FILE_COLUMN, ROW_COLUMN, partition_rows};
 pub use trash::{DroppedKind, InTrash, Restored, Undrop};
 pub use view::View;
 pub use write::{DropOptions, Dropped, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

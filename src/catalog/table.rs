@@ -1,5 +1,6 @@
 //! A snapshot as DataFusion's table, read through the descriptors that it holds.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 use crate::storage::{
-    ColumnCache, FooterCache, HeldFile, blocking, check_read, decodable_as, remaining, storable,
-    with_order_of,
+    ColumnCache, FooterCache, HeldFile, blocking, check_read, decodable_as, parallel_map, remaining,
+    storable, with_order_of,
 };
 
 /// A snapshot as a table.
@@ -68,6 +69,19 @@ pub(super) struct SnapshotTable {
 pub const FILE_COLUMN: &str = "__airstrip_file";
 /// The place of a row in its file.
 pub const ROW_COLUMN: &str = "__airstrip_row";
+
+/// The values that the files of a table have for a partition column, each with the rows of its file, of those files that can
+/// hold rows which pass `filters`. `None` where that cannot be told without a look into the files.
+pub fn partition_rows(
+    provider: &dyn Any,
+    column: &str,
+    filters: &[Expr],
+) -> DfResult<Option<Vec<(ScalarValue, u64)>>> {
+    match provider.downcast_ref::<SnapshotTable>().filter(|table| table.snapshot().is_some()) {
+        Some(table) => table.partition_rows(column, filters),
+        None => Ok(None),
+    }
+}
 
 impl SnapshotTable {
     /// The table of `snapshot`; page indexes are read through `footers`, and what `columns` has of the
@@ -151,6 +165,17 @@ impl SnapshotTable {
         Ok((0..passed.len()).map(|row| passed.is_valid(row) && passed.value(row)).collect())
     }
 
+    fn partition_rows(&self, column: &str, filters: &[Expr]) -> DfResult<Option<Vec<(ScalarValue, u64)>>> {
+        let names = self.partition_names();
+        let Some(place) = names.iter().position(|name| *name == column) else { return Ok(None) };
+        if !filters.iter().all(|filter| expr_applicable_for_cols(&names, filter)) {
+            return Ok(None);
+        }
+        let keep = self.prune(filters)?;
+        let parts = self.snapshot.dataset.parts.iter().zip(keep).filter(|(_, is_kept)| *is_kept);
+        Ok(Some(parts.map(|(part, _)| (part.partition_values[place].clone(), part.rows())).collect()))
+    }
+
     /// The statistics of a part's columns, and those of its partition columns: one value for all rows.
     /// (`PartitionedFile::with_statistics` would say that there are no NULLs among them.)
     fn with_partitions(&self, mut statistics: Statistics, part: &PartFile) -> Statistics {
@@ -208,10 +233,44 @@ impl SnapshotTable {
         blocking(move || snapshot.hold(&places)).await.map_err(external)
     }
 
-    fn file(&self, place: usize) -> DfResult<PartitionedFile> {
+    /// The places of the file columns that a scan reads, in their order; all of them where their names do not tell them apart.
+    fn file_columns(&self, projection: Option<&Vec<usize>>) -> Vec<usize> {
+        let fields = self.file_schema.fields();
+        let names: HashSet<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let places = self.places(projection).filter(|_| names.len() == fields.len());
+        let Some(mut places) = places else { return (0..fields.len()).collect() };
+        places.retain(|place| *place < fields.len());
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// What the footer of a part tells of these file columns, which are `read`; nothing of the others.
+    fn statistics_of(&self, part: &PartFile, columns: &[usize], read: &SchemaRef) -> DfResult<Statistics> {
+        let mut told = part.statistics(read).map_err(external)?;
+        let known = std::mem::take(&mut told.column_statistics);
+        told.column_statistics = Statistics::unknown_column(&self.file_schema);
+        for (column, known) in columns.iter().zip(known) {
+            told.column_statistics[*column] = known;
+        }
+        Ok(told)
+    }
+
+    /// The parts at `places` as files of a scan that reads `columns` of those in files.
+    fn files(&self, places: &[usize], columns: &[usize]) -> DfResult<Vec<PartitionedFile>> {
+        let is_all = columns.len() == self.file_schema.fields().len();
+        let read =
+            if is_all { Arc::clone(&self.file_schema) } else { self.file_schema.project(columns)?.into() };
+        let file = |place: &usize| {
+            let part = &self.snapshot.dataset.parts[*place];
+            self.file(*place, self.statistics_of(part, columns, &read)?)
+        };
+        parallel_map(places, file).into_iter().collect()
+    }
+
+    fn file(&self, place: usize, mut statistics: Statistics) -> DfResult<PartitionedFile> {
         let part = &self.snapshot.dataset.parts[place];
         let held = self.snapshot.file(place).map_err(external)?;
-        let mut statistics = part.statistics(&self.file_schema).map_err(external)?;
         for (column, field) in statistics.column_statistics.iter_mut().zip(self.file_schema.fields()) {
             if field.data_type().is_floating() {
                 // Parquet's bounds leave NaN out, so they are none of all values: taken for such, a file with
@@ -278,8 +337,7 @@ impl TableProvider for SnapshotTable {
         let keep = self.prune(filters)?;
         let kept: Vec<usize> = (0..keep.len()).filter(|place| keep[*place]).collect();
         self.hold(&kept).await?;
-        let files = kept.iter().map(|place| self.file(*place));
-        let files = files.collect::<DfResult<Vec<_>>>()?;
+        let files = self.files(&kept, &self.file_columns(projection))?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }

@@ -243,6 +243,32 @@ fn write_hive(folder: &Path, rows: &[Row]) {
     }
 }
 
+/// A query for the first rows by a partition column, of all rows or of those where a predicate holds, and what it gives.
+fn first(random: &mut Random, table: &str, predicate: &Predicate, rows: &[Row]) -> (String, Vec<String>) {
+    let predicate = Some(predicate).filter(|_| random.below(2) == 0);
+    let mut sorted: Vec<&Row> =
+        rows.iter().filter(|row| predicate.is_none_or(|it| it.holds(row) == Some(true))).collect();
+    let column = random.of(&["part", "year"]);
+    let (descending, nulls_first) = (random.below(2) == 0, random.below(2) == 0);
+    let (skipped, fetched) = (random.below(3) * random.below(20), 1 + random.below(20));
+    sorted.sort_by(|a, b| {
+        let (of_a, of_b) = (a.value(column), b.value(column));
+        let nulls = of_a.is_none().cmp(&of_b.is_none());
+        let nulls = if nulls_first { nulls.reverse() } else { nulls };
+        let values = of_a.cmp(&of_b);
+        nulls.then(if descending { values.reverse() } else { values }).then(a.id.cmp(&b.id))
+    });
+    let ids = sorted.iter().skip(skipped).take(fetched).map(|row| row.id.to_string()).collect();
+    let filter = predicate.map_or_else(String::new, |predicate| format!(" where {predicate}"));
+    let direction = if descending { "desc" } else { "asc" };
+    let nulls = if nulls_first { "first" } else { "last" };
+    let sql = format!(
+        "select t.id from {table} t{filter} order by t.{column} {direction} nulls {nulls}, t.id \
+         limit {fetched} offset {skipped}"
+    );
+    (sql, ids)
+}
+
 /// A query on the table `t`, and what it gives.
 fn query(random: &mut Random, table: &str, predicate: &Predicate, rows: &[Row]) -> (String, Vec<String>) {
     let passed: Vec<&Row> = rows.iter().filter(|row| predicate.holds(row) == Some(true)).collect();
@@ -251,19 +277,7 @@ fn query(random: &mut Random, table: &str, predicate: &Predicate, rows: &[Row]) 
     let from = format!("from {table} t where {predicate}");
     match random.below(8) {
         0 | 1 => (format!("select t.id {from} order by t.id"), ids(passed)),
-        2 => {
-            let mut first = passed;
-            // Descending, NULLs last; then ascending by number.
-            first.sort_by_key(|row| (row.year.is_none(), row.year.map(|year| -year), row.id));
-            first.truncate(5);
-            (format!("select t.id {from} order by t.year desc nulls last, t.id limit 5"), ids(first))
-        }
-        3 => {
-            let mut first = passed;
-            first.sort_by_key(|row| (row.part.is_none(), row.part.clone(), row.n.is_none(), row.n, row.id));
-            first.truncate(3);
-            (format!("select t.id {from} order by t.part, t.n, t.id limit 3"), ids(first))
-        }
+        2 | 3 => first(random, table, predicate, rows),
         4 => {
             let least = passed.iter().filter_map(|row| row.part.clone()).min();
             let most = passed.iter().filter_map(|row| row.year).max().map(|year| year.to_string());
@@ -328,6 +342,31 @@ async fn store(server: &Server, outside: &Path, rows: &[Row]) -> Vec<&'static st
     let mut sql = FlightSqlServiceClient::new(server.channel().await);
     sql.execute_update("create view seen as select * from hive".to_owned(), None).await.unwrap();
     vec!["file", "hive", "delta", "registered", "seen"]
+}
+
+#[tokio::test]
+async fn the_first_rows_by_a_partition_column_are_looked_for_where_they_can_be() {
+    let mut random = Random(seed());
+    let rows = rows(&mut random);
+    let server = Server::start();
+    write_hive(&server.root().join("hive"), &rows);
+    let mut client = server.client().await;
+    let mut files = async |order: &str| {
+        let sql = format!("explain select id from (select id, year as y, part from hive) order by {order}");
+        let plan = lines(&mut client, &sql).await.unwrap().join("\n");
+        (plan.matches(".parquet").count(), plan)
+    };
+    let (all, _) = files("y").await;
+    // Of each year there is a file for each part, with ten rows on average.
+    for order in
+        ["y limit 1", "y desc nulls last limit 2", "y nulls first limit 1", "part, y desc limit 1 offset 1"]
+    {
+        let (some, plan) = files(order).await;
+        assert!(0 < some && some <= all / 2, "{order}: {some} of {all} files: {plan}");
+    }
+    for order in ["y + 1 limit 1", "id limit 1", "y limit 1000"] {
+        assert_eq!(files(order).await.0, all, "{order}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod correlation;
 mod distinct_limit;
 mod exact_literals;
 mod exists;
+mod first_partitions;
 mod grouping_sets;
 mod in_lists;
 mod in_subqueries;
@@ -91,7 +92,8 @@ fn analyzer_rules() -> Vec<TypingRule> {
     stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
-/// DataFusion's rules, with those of ours in front of the first one that simplifies.
+/// DataFusion's rules, with those of ours in front of the first one that simplifies, and one that wants to see filters and
+/// limits where they belong.
 fn optimizer_rules() -> Vec<LogicalRule> {
     let mut rules = Optimizer::new().rules;
     for rule in &mut rules {
@@ -110,6 +112,7 @@ fn optimizer_rules() -> Vec<LogicalRule> {
         (Safeguard::KeptCasts, Arc::new(kept_casts::KeepCasts)),
     ];
     drop(rules.splice(simplified..simplified, standing(first)));
+    rules.push(Arc::new(first_partitions::FirstPartitions));
     stoppable(rules).map(|rule| Arc::new(rule) as _).collect()
 }
 
