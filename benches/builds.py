@@ -1,13 +1,15 @@
 """Two builds of Airstrip on one machine, the first being the base: what a change costs.
 
-usage: python3 benches/builds.py BASE NEW [tpch|transfers|folders] [--scale 1] [--runs 15]
+usage: python3 benches/builds.py BASE NEW [tpch|transfers|folders|partitions] [--scale 1] [--runs 15]
 
 Both have to be of one profile. They take turns, and who is first changes each time. Beside the wall time of the client stand
 the CPU seconds of the server, which say more where the machine is not quiet. See README.md beside this file.
 """
 
 import argparse
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +23,13 @@ QUERIES = Path(__file__).resolve().parents[1] / "tests/sqllogic/tpch"
 TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
 WARMUPS = 2
 FILES = 1_000  # of a folder of several writers
+PARTITIONS = 10_000
+BY_PARTITION = (
+    "select id from t where k = 77",
+    "select k from t order by k limit 1",
+    "select t.k, name from t join few on t.k = few.k",
+    "select sum(id) from t",
+)
 
 Action = Callable[[Side], Sample]
 
@@ -103,7 +112,18 @@ def folders(builds: Builds) -> Iterator[str]:
             yield builds.compare(f"list_flights, {FILES} files of {kind}", sides, lambda side: side.restart().run("list"))
 
 
-GROUPS = {"tpch": tpch, "transfers": transfers, "folders": folders}
+def partitions(builds: Builds) -> Iterator[str]:
+    """Queries of a folder with 10,000 folders, each of which has a small file."""
+    data = provision.partitions(builds.work, PARTITIONS)
+    with builds.sides(arguments=["--read-only"]) as sides:
+        for side in sides:
+            shutil.copy(data / "few.parquet", side.root)
+            shutil.copytree(data / "t", side.root / "t", copy_function=os.link)
+        for query in BY_PARTITION:
+            yield builds.compare(f"`{query}`", sides, lambda side, query=query: side.run("sql", query=query))
+
+
+GROUPS = {"tpch": tpch, "transfers": transfers, "folders": folders, "partitions": partitions}
 
 
 def main() -> int:

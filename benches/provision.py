@@ -78,6 +78,25 @@ def folder_of_writers(target: Path, files: int, writers: int) -> None:
             pq.write_table(table, path, version="1.0", store_schema=False, use_dictionary=False)
 
 
+def partitions(work: Path, count: int) -> Path:
+    """A directory with `t`, a folder of so many folders `k=…` with a file of 10 rows each, and a table `few` of 20 of the keys."""
+
+    def generate(target: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        ids = range(ROWS)
+        for key in range(count):
+            folder = target / "t" / f"k={key}"
+            folder.mkdir(parents=True)
+            rows = pa.table({"id": [key * ROWS + i for i in ids], "v": [i / 2 for i in ids], "s": [f"row {i}" for i in ids]})
+            pq.write_table(rows, folder / "part-0.parquet")
+        keys = range(0, count, count // 20)
+        pq.write_table(pa.table({"k": list(keys), "name": [f"key {key}" for key in keys]}), target / "few.parquet")
+
+    return made_once(work / f"partitions-{count}", generate)
+
+
 def made_once(path: Path, generate) -> Path:
     """`path`, filled by `generate` unless it exists; renamed into place, so that half a directory never counts."""
     if not path.exists():

@@ -69,6 +69,27 @@ pub struct Error {
 }
 
 impl Error {
+    /// Whether it says nothing of what was looked at: the server lacked something, was in the way, or could not read at all.
+    /// Who gathers what can be looked at must not take that for a reason to leave something out.
+    pub fn is_no_finding(&self) -> bool {
+        match self.kind() {
+            ErrorKind::ResourceExhausted
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::Cancelled
+            | ErrorKind::Aborted
+            | ErrorKind::Unavailable => true,
+            ErrorKind::Internal => {
+                std::error::Error::source(self).is_some_and(|source| source.is::<std::io::Error>())
+            }
+            ErrorKind::InvalidArgument
+            | ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::Unimplemented
+            | ErrorKind::DataLoss => false,
+        }
+    }
+
     /// An error of `kind` that tells the client `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }

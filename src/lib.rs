@@ -12,6 +12,7 @@
 //! | [`storage`] | files: the root, footers, reading, staging, publishing; the logs of Delta tables | |
 //! | [`error`] | the error type | |
 //! | `safeguard` | what tests can take out | |
+//! | `failpoint` | where tests can have it fail | |
 //! | [`proto`] | the messages of `proto/`, generated | |
 //!
 //! # The life of a download
@@ -58,6 +59,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
+mod failpoint;
 mod safeguard;
 pub mod server;
 pub mod storage;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::DatasetRef;
 use super::store::Catalog;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::storage::{Changes, Operation};
 
 /// The note's name in the metadata of a schema.
@@ -142,7 +142,7 @@ impl Catalog {
             for listed in self.list(&schema)? {
                 match self.describe_listed(&listed) {
                     Ok(dataset) => found.push((listed.reference, Keys::of(&dataset.schema))),
-                    Err(error) if error.kind() == ErrorKind::ResourceExhausted => return Err(error),
+                    Err(error) if error.is_no_finding() => return Err(error),
                     Err(error) => tracing::debug!(%error, "left out of the keys"),
                 }
             }

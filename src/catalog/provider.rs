@@ -268,8 +268,7 @@ impl DatasetSchema {
         let catalog = Arc::clone(&self.query.shared.catalog);
         match blocking(move || catalog.describe(&dataset)).await {
             Ok(dataset) => Ok(Some(Arc::new(EmptyTable::new(storable(&dataset.schema).into())))),
-            // That is the server's trouble, not the dataset's.
-            Err(error) if error.kind() == ErrorKind::ResourceExhausted => Err(external(error)),
+            Err(error) if error.is_no_finding() => Err(external(error)),
             Err(error) => {
                 tracing::debug!(%error, "left out of information_schema");
                 Ok(None)
@@ -334,10 +333,13 @@ impl SchemaProvider for DatasetSchema {
             return match view {
                 Ok(Some(view)) => Ok(Some(view)),
                 Ok(None) => self.describe(reference).await,
-                Err(error) => {
-                    tracing::debug!(%error, "left out of information_schema");
-                    Ok(None)
-                }
+                Err(error) => match Error::from(error) {
+                    error if error.is_no_finding() => Err(external(error)),
+                    error => {
+                        tracing::debug!(%error, "left out of information_schema");
+                        Ok(None)
+                    }
+                },
             };
         }
         if let Some(view) = view? {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::snapshot::Snapshot;
 use super::table::SnapshotTable;
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoint;
 use crate::storage::{
     FileStat, HeldFile, Projection, RowGroupSlice, SliceScan, batch_rows, cast_batch, decodable, first_row,
     is_decodable_as, slices, to_logical, without_views,
@@ -262,6 +263,7 @@ pub struct PieceScan {
 impl PieceScan {
     /// The next batch, or `None` after the last. Blocks while it decodes.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        Failpoint::Piece.pass()?;
         loop {
             match self.scan.next_batch()? {
                 Some(batch) if batch.num_rows() > 0 => return self.complete(&batch).map(Some),

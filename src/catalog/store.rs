@@ -19,6 +19,7 @@ use super::several::check_one_table;
 use super::sink;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 use crate::storage::{
     Area, ColumnCache, DELTA_LOG, DeltaLog, Entry, EntryKind, Folder, FolderCache, FooterCache, Part, Root,
     Staging, StagingOptions, TrashOptions, check_no_table, exhausted_reading, list_entries, list_parts,
@@ -253,6 +254,7 @@ impl Catalog {
     }
 
     fn snapshot_once(&self, dataset: &DatasetRef) -> Result<Snapshot> {
+        Failpoint::Snapshot.pass()?;
         let located = self.locate(dataset)?;
         if located.kind == Kind::Delta {
             let log = self.delta.open(&located.path)?;

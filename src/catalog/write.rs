@@ -18,6 +18,7 @@ use super::store::{Catalog, can_be};
 use super::table::SnapshotTable;
 use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 use crate::proto;
 use crate::storage::{
     BatchSink, EntryKind, Label, StagedFile, Target, Transaction, Why, cast_batch, check_storable, ipc_schema,
@@ -219,6 +220,7 @@ impl FileUpload {
             let removed = catalog.remove_form(&self.dataset, form, &others, &displaced)?;
             trashed = Some(removed && trashed.unwrap_or(true));
         }
+        Failpoint::Receipt.pass()?;
         // It is durable: what is remembered of it only spares a look.
         if let Err(error) = StagedFile::remember(&catalog.root, &path, &catalog.footers) {
             tracing::warn!(%error, "the footer of an upload is not remembered");
@@ -388,6 +390,7 @@ impl Catalog {
             let label = Label { version, ..label(dataset, Why::Dropped) };
             trashed &= self.remove_form(dataset, *form, others, &label)?;
         }
+        Failpoint::Dropped.pass()?;
         Ok(Dropped { version, kept: others.into_iter().flatten().collect(), trashed })
     }
 

@@ -18,9 +18,9 @@ use crate::catalog::Catalog;
 use crate::config::{Config, Settings};
 use crate::engine::{Engine, usable_memory};
 use crate::error::{Error, ErrorKind, Result};
-use crate::safeguard;
 use crate::server::Server;
 use crate::storage::{Root, blocking, cores, descriptor_limit, reserved_descriptors};
+use crate::{failpoint, safeguard};
 
 /// What is logged: of the Delta library only what is wrong, since it tells of every look at a log.
 const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
@@ -37,6 +37,7 @@ pub(super) fn serve(settings: Settings, file: Option<&Path>, give_back: fn()) ->
     telemetry::init(settings.log_format.unwrap_or_default(), settings.log.as_deref().unwrap_or(DEFAULT_LOG))?;
     variables::check()?;
     safeguard::check()?;
+    failpoint::check()?;
     let mut config = settings.resolve(usable_memory(), cores().get())?;
     root::check(&config.root)?;
     if !config.read_only {

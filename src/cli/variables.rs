@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::Cli;
 use crate::error::{Error, Result};
-use crate::safeguard;
+use crate::{failpoint, safeguard};
 
 /// How the variables of settings begin.
 const BEGIN: &str = "AIRSTRIP_";
@@ -28,7 +28,7 @@ fn check_names(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
     let command = Cli::command();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
     let settings = arguments.filter_map(|argument| argument.get_env()?.to_str());
-    let known: Vec<&str> = settings.chain([safeguard::VARIABLE]).collect();
+    let known: Vec<&str> = settings.chain([safeguard::VARIABLE, failpoint::VARIABLE]).collect();
     let mut unknown = Vec::new();
     for name in names.filter(|name| name.starts_with(BEGIN) && !known.contains(&name.as_str())) {
         let likeness = |known: &&str| strsim::jaro_winkler(&known[BEGIN.len()..], &name[BEGIN.len()..]);

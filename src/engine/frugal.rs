@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -17,8 +17,9 @@ use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::memory::Bounds;
 use super::plan_cache::Optimized;
 use super::planning::Planning;
 use super::query::{Planner, Query};
@@ -29,13 +30,16 @@ type DfResult<T> = Result<T, DataFusionError>;
 
 /// How often a query is run again.
 const RUNS: usize = 2;
-/// So long a query waits for one that failed before it. The client of that one may read slowly.
-const TURN_WAIT: Duration = Duration::from_secs(30);
+/// So long a query waits for one that failed before it, and for those that run. Their clients may read slowly.
+const WAIT: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The best rows of larger limits are found by a sort that spills.
 const HELD_AT_MOST: usize = 10_000;
 /// Of the memory of all queries, this part is kept for the merges of sorts: what a sort has gathered is in memory twice while
 /// it is merged, once with its keys.
 const MERGES_PART: usize = 4;
+/// Another part is left to queries that are in the middle of their rows: merges take all that there is.
+const OTHERS_PART: usize = 4;
 const LEAST_FOR_MERGE: usize = 1 << 20;
 const MOST_FOR_MERGE: usize = 64 << 20;
 
@@ -50,7 +54,7 @@ impl Again {
     async fn plan(self) -> Result<Query> {
         let Self { mut planner, optimized } = self;
         let plans: Vec<_> = optimized.iter().map(|optimized| optimized.plan.clone()).collect();
-        save_memory(&mut planner.state, &plans)?;
+        planner.bounds = Some(save_memory(&mut planner.state, &plans));
         planner.saves_memory = true;
         planner.repeatable(optimized).await
     }
@@ -78,10 +82,13 @@ impl Retry {
         Self { again, planning, turns, deadline, left: RUNS }
     }
 
-    /// Waits for those that failed before, unless they take long, and plans.
+    /// Waits for those that failed before, and for those who have the memory, unless they take long; then plans.
     pub(super) async fn replan(self) -> Result<(Replanned, Option<Self>)> {
         let Self { again, planning, turns, deadline, left } = self;
-        let turn = timeout(TURN_WAIT, Arc::clone(&turns).acquire_owned()).await.ok().and_then(Result::ok);
+        let turn = timeout(WAIT, Arc::clone(&turns).acquire_owned()).await.ok().and_then(Result::ok);
+        let pool = Arc::clone(&again.planner.state.runtime_env().memory_pool);
+        // Where it does not come to that, there may be enough nevertheless.
+        let _ = timeout(WAIT, room(pool.as_ref())).await;
         let mut query = planning.run(deadline, again.plan().boxed()).await?;
         let left = left - 1;
         let again = query.again.take().filter(|_| left > 0);
@@ -90,23 +97,35 @@ impl Retry {
     }
 }
 
-/// Makes plans of `state` need less memory at once. `optimized` is what is planned.
-fn save_memory(state: &mut SessionState, optimized: &[LogicalPlan]) -> DfResult<()> {
+/// Comes true when queries have left what one that is planned again may have.
+async fn room(pool: &dyn MemoryPool) {
+    while pool.reserved() > limit(pool) / OTHERS_PART {
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn limit(pool: &dyn MemoryPool) -> usize {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(limit) => limit,
+        _ => usize::MAX,
+    }
+}
+
+/// Makes plans of `state` need less memory at once, and says how much they are to get. `optimized` is what is planned.
+fn save_memory(state: &mut SessionState, optimized: &[LogicalPlan]) -> Bounds {
     let joins = optimized.iter().map(equi_joins).max().unwrap_or_default();
     // Joins of one partition are hash joins, whatever is preferred.
     let partitions = if joins > 0 { 2 } else { 1 };
     // A sort-merge join sorts both of its sides.
     let sorts = partitions * (1 + 2 * joins);
-    let for_merges = match state.runtime_env().memory_pool.memory_limit() {
-        MemoryLimit::Finite(limit) => limit / MERGES_PART,
-        _ => usize::MAX,
-    };
+    let all = limit(state.runtime_env().memory_pool.as_ref());
     let options = state.config_mut().options_mut();
     options.optimizer.prefer_hash_join = false;
     let execution = &mut options.execution;
     execution.target_partitions = execution.target_partitions.min(partitions);
-    execution.sort_spill_reservation_bytes = (for_merges / sorts).clamp(LEAST_FOR_MERGE, MOST_FOR_MERGE);
-    Ok(())
+    execution.sort_spill_reservation_bytes =
+        (all / MERGES_PART / sorts).clamp(LEAST_FOR_MERGE, MOST_FOR_MERGE);
+    Bounds { all: all - all / OTHERS_PART, sorts }
 }
 
 fn equi_joins(plan: &LogicalPlan) -> usize {

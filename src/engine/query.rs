@@ -38,7 +38,7 @@ use super::gather::{Gather, Gathering};
 use super::growth::{Sizes, by_size, rows_at_once};
 use super::interrupt::interruptible;
 use super::limits::SqlLimits;
-use super::memory::shared_by;
+use super::memory::{Bounds, shared_by};
 use super::origins::{Origin, origins};
 use super::output::{Output, digest};
 use super::parameters::{Bound, Wanted};
@@ -55,6 +55,7 @@ use super::substrait::substrait;
 use super::workers::Lane;
 use crate::catalog::{QueryCatalog, RawScan};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 
 /// How often a statement is planned whose files change meanwhile.
 const ATTEMPTS: usize = 5;
@@ -221,8 +222,8 @@ impl Engine {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
         let (plans, sizes) = (Arc::clone(&self.plans), self.sizes);
-        let saves_memory = false;
-        Ok(Planner { limits, scope, state, datasets, control, plans, sizes, saves_memory })
+        let (saves_memory, bounds) = (false, None);
+        Ok(Planner { limits, scope, state, datasets, control, plans, sizes, saves_memory, bounds })
     }
 
     /// Does the work of planning, in its turn.
@@ -246,6 +247,8 @@ pub(super) struct Planner {
     sizes: Sizes,
     /// Whether plans are to need little memory at once.
     pub(super) saves_memory: bool,
+    /// What their operators may reserve, where that is not all there is.
+    pub(super) bounds: Option<Bounds>,
 }
 
 impl Planner {
@@ -320,6 +323,7 @@ impl Planner {
     }
 
     async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
+        Failpoint::Plan.pass()?;
         let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
         let (mut stored, mut origins) = (None, Arc::default());
@@ -349,7 +353,7 @@ impl Planner {
     /// What the plans run in.
     fn context(&self, plans: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<TaskContext>> {
         let context = TaskContext::from(self.state.as_ref());
-        let context = context.with_runtime(shared_by(self.state.runtime_env(), &self.control)?);
+        let context = context.with_runtime(shared_by(self.state.runtime_env(), &self.control, self.bounds)?);
         Ok(Arc::new(match self.rows_of_batches(plans) {
             Some(rows) => context.with_session_config(self.state.config().clone().with_batch_size(rows)),
             None => context,
@@ -591,7 +595,10 @@ impl QueryStream {
             }
             let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
             // A panic in an operator must neither take down the connection nor look like the end.
-            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| batches.poll(cx)));
+            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| match Failpoint::Batch.pass() {
+                Ok(()) => batches.poll(cx),
+                Err(error) => Poll::Ready(Some(Err(DataFusionError::External(Box::new(error))))),
+            }));
             match polled {
                 Ok(Poll::Ready(Some(Ok(batch)))) => {
                     self.again = None;

@@ -22,6 +22,7 @@ use super::target::named;
 use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, DropOptions, Kind, SchemaName};
 use crate::engine::deadline_exceeded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 use crate::proto;
 use crate::storage::{CommitSummary, DeltaLog, EXTENSION_METADATA, blocking};
 
@@ -121,6 +122,7 @@ impl Handler {
     }
 
     async fn dataset_action(&self, action: &arrow_flight::Action, rpc: &Rpc) -> Result<Bytes> {
+        Failpoint::Action.pass()?;
         let body = &action.body;
         match action.r#type.as_str() {
             DROP => {

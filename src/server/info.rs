@@ -17,6 +17,7 @@ use super::status::status;
 use super::target::{RowGroups, SqlQuery, Target, dataset_ticket, lasting, row_groups_ticket};
 use crate::catalog::{Catalog, Dataset, Listed};
 use crate::error::{Error, Result, contain};
+use crate::failpoint::Failpoint;
 use crate::storage::{blocking, ipc_schema};
 
 /// Datasets that are described between two messages of a listing.
@@ -110,8 +111,8 @@ impl Handler {
     }
 
     /// The FlightInfo of every dataset, under the name that it has in the root, whose name matches `criteria`: a glob on `name`, or on
-    /// `schema.name` outside of the default schema; empty for all. A dataset that cannot be read is
-    /// logged and left out.
+    /// `schema.name` outside of the default schema; empty for all. A dataset that is damaged, or of
+    /// no kind that is served, is logged and left out.
     pub(super) async fn list(&self, criteria: &[u8], rpc: &Rpc) -> Result<Responses<FlightInfo>> {
         let pattern = std::str::from_utf8(criteria)
             .map_err(|_| Error::invalid("the criteria are a glob on dataset names, in UTF-8"))?;
@@ -120,7 +121,7 @@ impl Handler {
         let catalog = Arc::clone(self.engine.catalog());
         let found = blocking({
             let catalog = Arc::clone(&catalog);
-            move || matching(&catalog, glob.as_ref())
+            move || Failpoint::List.pass().and_then(|()| matching(&catalog, glob.as_ref()))
         });
         let chunks: Vec<Vec<Listed>> = found.await?.chunks(LISTED_AT_ONCE).map(<[_]>::to_vec).collect();
         let advertise: Arc<[String]> = self.options.advertise.clone().into();
@@ -129,7 +130,7 @@ impl Handler {
             .map(move |chunk| {
                 let (catalog, advertise, rpc) = (Arc::clone(&catalog), Arc::clone(&advertise), rpc.clone());
                 async move {
-                    let infos = blocking(move || Ok(describe_all(&catalog, &chunk, &advertise))).await;
+                    let infos = blocking(move || describe_all(&catalog, &chunk, &advertise)).await;
                     rpc.count_rows(infos.as_ref().map_or(0, |infos| infos.len() as u64));
                     infos
                 }
@@ -152,6 +153,7 @@ fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>
     for schema in catalog.schemas()? {
         match catalog.list(&schema) {
             Ok(listed) => found.extend(listed),
+            Err(error) if error.is_no_finding() => return Err(error),
             Err(error) => tracing::warn!(schema = schema.as_str(), %error, "left out of the listing"),
         }
     }
@@ -165,18 +167,19 @@ fn matching(catalog: &Catalog, glob: Option<&GlobMatcher>) -> Result<Vec<Listed>
     Ok(found)
 }
 
-fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> Vec<FlightInfo> {
+fn describe_all(catalog: &Catalog, listed: &[Listed], advertise: &[String]) -> Result<Vec<FlightInfo>> {
     let info = |listed: &Listed| match catalog.describe_listed(listed) {
         Ok(dataset) => {
             let descriptor = FlightDescriptor::new_path(listed.to_path());
-            Some(dataset_info(&dataset, descriptor, 1, advertise))
+            Ok(Some(dataset_info(&dataset, descriptor, 1, advertise)))
         }
+        Err(error) if error.is_no_finding() => Err(error),
         Err(error) => {
             tracing::warn!(dataset = %listed.reference, %error, "left out of the listing");
-            None
+            Ok(None)
         }
     };
-    listed.iter().filter_map(info).collect()
+    listed.iter().filter_map(|listed| info(listed).transpose()).collect()
 }
 
 fn glob(pattern: &str) -> Result<Option<GlobMatcher>> {

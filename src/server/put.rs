@@ -22,6 +22,7 @@ use super::terms::Terms;
 use crate::catalog::{DatasetRef, Receipt, Upload};
 use crate::engine::{Scope, cancelled};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 use crate::proto;
 use crate::safeguard::Safeguard;
 use crate::storage::{Storing, blocking};
@@ -99,6 +100,7 @@ impl Put {
         let look = LastLook::new(&self.answers, &self.terms);
         // Only here, after the stream's true end, does anything become visible.
         let receipt = blocking(move || upload.commit_after(&|| look.look())).await?;
+        Failpoint::Answer.pass()?;
         put_result(&dataset, &receipt)
     }
 

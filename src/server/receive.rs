@@ -27,6 +27,7 @@ use super::rpc::Rpc;
 use super::status::is_of_request;
 use super::strings::to_strings;
 use crate::error::{Error, ErrorKind, Result, contain};
+use crate::failpoint::Failpoint;
 use crate::safeguard::Safeguard;
 use crate::storage::blocking;
 
@@ -220,6 +221,7 @@ impl Decoder {
 
     /// The batch of a message; a dictionary is kept for the batches that use it.
     pub(super) fn decode(&mut self, message: &FlightData) -> Result<Option<RecordBatch>> {
+        Failpoint::Decode.pass()?;
         let header = header(&message.data_header)?;
         match header.header_type() {
             MessageHeader::RecordBatch => {

@@ -1,6 +1,8 @@
 //! What every RPC gets, whatever it does: a guarded body, a request id, a deadline, a span, a message that fits into its
 //! headers, and one line in the log at its end.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -19,7 +22,8 @@ use uuid::Uuid;
 
 use super::body::GuardedBody;
 use super::connection::Peer;
-use super::status::{blame_request, fit, message_of};
+use super::status::{blame_request, fit, message_of, status};
+use crate::error::Error;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// As much of a dataset's name or a SQL text as a log line carries.
@@ -227,7 +231,7 @@ where
         span.in_scope(|| tracing::debug!("begins"));
         parts.extensions.insert(rpc.clone());
         let body = tonic::body::Body::new(GuardedBody::new(body, rpc.clone()));
-        let response = self.inner.call(Request::from_parts(parts, body));
+        let response = contained(self.inner.call(Request::from_parts(parts, body)));
         let mut guard = FinishOnDrop(Some(rpc.clone()));
         let answer = async move {
             let response = match rpc.shared.deadline {
@@ -248,6 +252,14 @@ where
         };
         Box::pin(answer.instrument(span))
     }
+}
+
+/// The response; where its making panics, the error that the client is to see, in place of a reset that looks like its own.
+async fn contained<B: Default, E>(
+    response: impl Future<Output = Result<Response<B>, E>>,
+) -> Result<Response<B>, E> {
+    let done = AssertUnwindSafe(response).catch_unwind().await;
+    done.unwrap_or_else(|payload| Ok(status(&Error::from_panic(payload.as_ref())).into_http()))
 }
 
 /// Logs the RPC as cancelled if its handler is dropped before it answers.

@@ -25,6 +25,7 @@ use super::names::{ColumnNames, numbered, without_arrow_schema};
 use super::trust::{hides_nulls, trusted, with_some_nulls};
 use super::types::ipc_schema;
 use crate::error::{Error, Result, contain};
+use crate::failpoint::Failpoint;
 use crate::safeguard::Safeguard;
 
 /// A file's footer and the Arrow schema that it stores.
@@ -88,6 +89,7 @@ impl Footer {
 
     /// Reads the footer of `file`, in the names that its columns are called by; damage is [`DataLoss`](crate::error::ErrorKind::DataLoss).
     pub fn read(file: &HeldFile, page_index: PageIndexPolicy) -> Result<Self> {
+        Failpoint::Footer.pass()?;
         let read = || {
             let metadata =
                 ParquetMetaDataReader::new().with_page_index_policy(page_index).parse_and_finish(file)?;

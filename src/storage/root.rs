@@ -29,6 +29,7 @@ use super::table_format::check_root;
 use super::trash::{TRASH, Trash};
 use super::writeback::sync_file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Failpoint;
 use crate::safeguard::Safeguard;
 
 const PRIVATE: &str = ".airstrip";
@@ -71,6 +72,18 @@ pub struct Root {
     pub(super) trash: Trash,
     /// Held for the lock that comes with it.
     _lock: Option<File>,
+}
+
+/// Discards what was staged, when it is dropped.
+struct Discard<'a> {
+    root: &'a Root,
+    staged: &'a Path,
+}
+
+impl Drop for Discard<'_> {
+    fn drop(&mut self) {
+        self.root.discard(self.staged);
+    }
 }
 
 impl Root {
@@ -218,12 +231,17 @@ impl Root {
 
     /// Writes a small file durably: staged, synced, renamed to `to`, its directory synced.
     pub fn write_small(&self, to: &Path, content: &[u8], target: Target) -> Result<()> {
+        Failpoint::Note.pass()?;
         let staged = self.stage_small(to, content)?;
-        let done = self.publish(&staged, to, target);
-        if done.is_err() {
-            self.discard(&staged);
-        }
-        done
+        self.or_discard(&staged, || self.publish(&staged, to, target))
+    }
+
+    /// What `publish` comes to; where it fails, or panics, what was staged is gone.
+    pub(super) fn or_discard<T>(&self, staged: &Path, publish: impl FnOnce() -> Result<T>) -> Result<T> {
+        let discard = Discard { root: self, staged };
+        let done = publish()?;
+        std::mem::forget(discard);
+        Ok(done)
     }
 
     /// Writes what is to become the small file `to` into the staging directory, durably, and says where.
@@ -350,6 +368,7 @@ impl Root {
         to: &Path,
         flags: RenameFlags,
     ) -> Result<()> {
+        Failpoint::Publish.pass()?;
         let _replaced = flags.is_empty().then(|| Replaced::hold(place));
         renameat_with(&from.0, from.1, &place.0, place.1, flags)
             .map_err(|error| io_error("publish", to, error.into()))?;

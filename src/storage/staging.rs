@@ -32,6 +32,7 @@ use super::trash::Label;
 use super::types::{cast_batch, decodable, storable};
 use super::writeback::{Writeback, sync_file};
 use crate::error::{Error, Result, contain};
+use crate::failpoint::Failpoint;
 use crate::safeguard::Safeguard;
 
 /// The widest value of fixed size: a schema alone must not make the server allocate more.
@@ -165,6 +166,7 @@ impl StagedFile {
     /// Appends the rows of `batch`, which has the file's schema. They are encoded while the caller goes on:
     /// an error may be that of an earlier batch.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        Failpoint::StagedWrite.pass()?;
         let writer = self.writer.as_mut().ok_or_else(|| Error::internal("the staged file is finished"))?;
         match &self.stored {
             Some(stored) => {
@@ -182,6 +184,7 @@ impl StagedFile {
     /// Writes the footer, syncs the file, reads the footer back and checks it. After this only
     /// [`publish`](Self::publish) is left to do.
     pub fn finish(&mut self) -> Result<Footer> {
+        Failpoint::StagedFinish.pass()?;
         let writer = self.writer.take().ok_or_else(|| Error::internal("the staged file is finished"))?;
         let file = writer.finish()?.into_file().map_err(|error| io_error("sync", &self.path, error))?;
         // An mtime of our own, in nanoseconds: the kernel's may be the same for two files written

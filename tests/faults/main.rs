@@ -8,6 +8,7 @@
 // Other programs rename without syncing.
 #![allow(clippy::disallowed_methods)]
 
+mod failpoints;
 #[allow(dead_code)]
 #[path = "../integration/harness.rs"]
 mod harness;

@@ -69,7 +69,12 @@ impl Server {
     }
 
     fn spawned(root: &Path, args: &[&str], log: Stdio) -> Self {
-        let mut child = command()
+        Self::running(command(), root, args, log)
+    }
+
+    /// A server on `root` that `program` is.
+    pub(crate) fn running(mut program: Command, root: &Path, args: &[&str], log: Stdio) -> Self {
+        let mut child = program
             .arg("serve")
             .arg(root)
             .args(["--listen", "127.0.0.1:0"])

@@ -15,6 +15,7 @@ mod delta;
 mod delta_crash;
 mod descriptors;
 mod downloads;
+mod drain;
 mod endings;
 mod errors;
 mod exhaustion;

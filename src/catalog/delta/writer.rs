@@ -17,6 +17,7 @@ use super::super::describe::statistics_of;
 use super::super::store::Catalog;
 use super::checks::Checks;
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoint;
 use crate::storage::{
     Changes, Committed, DeltaLog, DeltaVersion, Footer, NewFile, Placing, StagedFile, batch_bytes,
     delta_types, file_stats, to_stored,
@@ -311,8 +312,10 @@ impl<'a> Placed<'a> {
 
     /// Commits the change that adds the files.
     pub(in super::super) fn commit(mut self, read: &DeltaVersion, changes: &Changes) -> Result<Committed> {
+        Failpoint::Placed.pass()?;
         let committed = self.log.commit(read, changes)?;
         self.is_committed = true;
+        Failpoint::Committed.pass()?;
         Ok(committed)
     }
 }

@@ -2,11 +2,13 @@
 
 mod budget;
 mod groups;
+mod portion;
 mod share;
 mod usage;
 mod watchdog;
 
 pub use budget::{MemoryBudget, usable_memory};
+pub(super) use portion::Bounds;
 pub(super) use share::shared_by;
 pub use watchdog::Relief;
 pub(super) use watchdog::Watchdog;

@@ -7,12 +7,19 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use super::portion::{Bounds, Portion};
 use crate::engine::control::Control;
 use crate::error::Result;
 
-/// `runtime` for one statement: what it reserves is counted in `control`, and once it is stopped it gets nothing more.
-pub(in crate::engine) fn shared_by(runtime: &RuntimeEnv, control: &Control) -> Result<Arc<RuntimeEnv>> {
-    let share = Share { pool: Arc::clone(&runtime.memory_pool), control: control.clone() };
+/// `runtime` for one statement: what it reserves is counted in `control`, and once it is stopped it gets nothing more. With
+/// `bounds` it gets no more than these.
+pub(in crate::engine) fn shared_by(
+    runtime: &RuntimeEnv,
+    control: &Control,
+    bounds: Option<Bounds>,
+) -> Result<Arc<RuntimeEnv>> {
+    let (pool, portion) = (Arc::clone(&runtime.memory_pool), bounds.map(Portion::new));
+    let share = Share { pool, control: control.clone(), portion };
     let runtime = RuntimeEnvBuilder::from_runtime_env(runtime).with_memory_pool(Arc::new(share));
     Ok(Arc::new(runtime.build()?))
 }
@@ -21,6 +28,7 @@ pub(in crate::engine) fn shared_by(runtime: &RuntimeEnv, control: &Control) -> R
 struct Share {
     pool: Arc<dyn MemoryPool>,
     control: Control,
+    portion: Option<Portion>,
 }
 
 impl MemoryPool for Share {
@@ -39,16 +47,30 @@ impl MemoryPool for Share {
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.pool.grow(reservation, additional);
         self.control.reserve(additional);
+        if let Some(portion) = &self.portion {
+            portion.take(additional);
+        }
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.pool.shrink(reservation, shrink);
         self.control.give_back(shrink);
+        if let Some(portion) = &self.portion {
+            portion.give_back(shrink);
+        }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
         self.control.check()?;
-        self.pool.try_grow(reservation, additional)?;
+        if let Some(portion) = &self.portion {
+            portion.try_take(reservation, additional)?;
+        }
+        if let Err(error) = self.pool.try_grow(reservation, additional) {
+            if let Some(portion) = &self.portion {
+                portion.give_back(additional);
+            }
+            return Err(error);
+        }
         self.control.reserve(additional);
         Ok(())
     }
@@ -80,7 +102,7 @@ mod tests {
         let pool = Arc::new(FairSpillPool::new(1000));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build().unwrap();
         let (one, other) = (Control::default(), Control::default());
-        let of = |control| Arc::clone(&shared_by(&runtime, control).unwrap().memory_pool);
+        let of = |control| Arc::clone(&shared_by(&runtime, control, None).unwrap().memory_pool);
         let (pool, others) = (of(&one), of(&other));
         let reservation = MemoryConsumer::new("a").register(&pool);
         let rest = MemoryConsumer::new("b").register(&others);
@@ -93,5 +115,34 @@ mod tests {
         rest.try_grow(50).unwrap();
         drop(reservation);
         assert_eq!((one.reserved(), other.reserved()), (0, 350));
+    }
+
+    #[test]
+    fn a_statement_gets_no_more_than_its_bounds_and_each_sort_its_share() {
+        let pool = Arc::new(FairSpillPool::new(1000));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build().unwrap();
+        let control = Control::default();
+        let bounds = Some(Bounds { all: 800, sorts: 4 });
+        let pool = Arc::clone(&shared_by(&runtime, &control, bounds).unwrap().memory_pool);
+        let of = |consumer: MemoryConsumer| consumer.register(&pool);
+        let sort = of(MemoryConsumer::new("ExternalSorter[0]").with_can_spill(true));
+        let (merge, other) =
+            (of(MemoryConsumer::new("ExternalSorterMerge[0]")), of(MemoryConsumer::new("join")));
+        assert!(sort.try_grow(151).is_err(), "three quarters are for sorts");
+        sort.try_grow(150).unwrap();
+        assert!(merge.try_grow(201).is_err());
+        merge.try_grow(200).unwrap();
+        assert!(other.try_grow(451).is_err());
+        other.try_grow(450).unwrap();
+        assert_eq!(control.reserved(), 800);
+        drop(other);
+        // What others have is not to be had either, and costs nothing of the portion.
+        let others = MemoryConsumer::new("another statement's").register(&runtime.memory_pool);
+        others.try_grow(600).unwrap();
+        let other = of(MemoryConsumer::new("join"));
+        assert!(other.try_grow(100).is_err());
+        drop(others);
+        other.try_grow(450).unwrap();
+        assert_eq!(control.reserved(), 800);
     }
 }

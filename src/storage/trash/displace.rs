@@ -18,6 +18,7 @@ use super::super::writeback::sync_file;
 use super::is_full;
 use super::record::{Mark, Record, TRASH, TrashId, Why};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoint;
 use crate::safeguard::Safeguard;
 
 /// How often something is looked for that comes and goes.
@@ -52,6 +53,7 @@ impl Root {
     /// Moves what lies at `path` to the trash, in one step that survives a crash. Says whether it is there: what the
     /// trash may not hold is removed.
     pub fn trash(&self, path: &Path, label: &Label<'_>) -> Result<bool> {
+        Failpoint::Trash.pass()?;
         self.check_writable()?;
         let Some(bytes) = self.taken_by_trash(path, label)? else {
             return self.remove(path).map(|()| false);
@@ -107,11 +109,7 @@ impl Root {
     /// the same step.
     pub fn write_small_over(&self, to: &Path, content: &[u8], label: &Label<'_>) -> Result<Option<bool>> {
         let staged = self.stage_small(to, content)?;
-        let done = self.publish_over(&staged, to, label);
-        if done.is_err() {
-            self.discard(&staged);
-        }
-        done
+        self.or_discard(&staged, || self.publish_over(&staged, to, label))
     }
 
     /// The bytes at `path`, if the trash may hold them.
