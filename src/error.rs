@@ -78,9 +78,7 @@ impl Error {
             | ErrorKind::Cancelled
             | ErrorKind::Aborted
             | ErrorKind::Unavailable => true,
-            ErrorKind::Internal => {
-                std::error::Error::source(self).is_some_and(|source| source.is::<std::io::Error>())
-            }
+            ErrorKind::Internal => StdError::source(self).is_some_and(<dyn StdError>::is::<std::io::Error>),
             ErrorKind::InvalidArgument
             | ErrorKind::NotFound
             | ErrorKind::AlreadyExists

@@ -73,6 +73,7 @@ impl Failpoint {
         if cfg!(debug_assertions) { self.look() } else { Ok(()) }
     }
 
+    #[expect(clippy::panic, clippy::disallowed_methods, reason = "a test asks for that")]
     fn look(self) -> Result<()> {
         static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
         let Some(file) = FILE.get_or_init(|| env::var_os(VARIABLE).map(PathBuf::from)) else { return Ok(()) };
@@ -83,7 +84,7 @@ impl Failpoint {
             Kind::Error => {
                 Err(Error::new(ErrorKind::Unavailable, format!("{self:?}: a test wants this to fail")))
             }
-            Kind::Panic => std::panic::panic_any(format!("{self:?}: a test wants this to panic")),
+            Kind::Panic => panic!("{self:?}: a test wants this to panic"),
             Kind::Delay => {
                 thread::sleep(DELAY);
                 Ok(())

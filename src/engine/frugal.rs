@@ -16,6 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -76,6 +77,9 @@ pub(super) struct Replanned {
     pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
+/// A query that is being planned again, and how it is run once more if that fails too.
+pub(super) type Replanning = BoxFuture<'static, Result<(Replanned, Option<Retry>)>>;
+
 impl Retry {
     pub(super) fn new(engine: &Engine, again: Box<Again>, deadline: Instant) -> Self {
         let (planning, turns) = (Arc::clone(&engine.planning), Arc::clone(&engine.frugal));
@@ -83,7 +87,11 @@ impl Retry {
     }
 
     /// Waits for those that failed before, and for those who have the memory, unless they take long; then plans.
-    pub(super) async fn replan(self) -> Result<(Replanned, Option<Self>)> {
+    pub(super) fn replan(self) -> Replanning {
+        self.replanned().boxed()
+    }
+
+    async fn replanned(self) -> Result<(Replanned, Option<Self>)> {
         let Self { again, planning, turns, deadline, left } = self;
         let turn = timeout(WAIT, Arc::clone(&turns).acquire_owned()).await.ok().and_then(Result::ok);
         let pool = Arc::clone(&again.planner.state.runtime_env().memory_pool);

@@ -32,7 +32,7 @@ use super::change::changes_rows;
 use super::columns::StoredColumns;
 use super::control::Control;
 use super::environment::Environment;
-use super::frugal::{Again, Replanned, Retry, without_large_heaps};
+use super::frugal::{Again, Replanned, Replanning, Retry, without_large_heaps};
 use super::gate;
 use super::gather::{Gather, Gathering};
 use super::growth::{Sizes, by_size, rows_at_once};
@@ -213,7 +213,7 @@ impl Engine {
             lane,
             again,
             replanning: None,
-            _turn: None,
+            turn: None,
             _permit: permit,
         })
     }
@@ -561,8 +561,9 @@ pub struct QueryStream {
     lane: Lane,
     /// Until the first rows are given.
     again: Option<Retry>,
-    replanning: Option<BoxFuture<'static, Result<(Replanned, Option<Retry>)>>>,
-    _turn: Option<OwnedSemaphorePermit>,
+    replanning: Option<Replanning>,
+    /// Of one that was planned again.
+    turn: Option<OwnedSemaphorePermit>,
     _permit: Permit,
 }
 
@@ -610,9 +611,10 @@ impl QueryStream {
                     };
                     tracing::debug!(%error, "planned again for less memory");
                     // What it holds is for the next one.
-                    (self.batches, self._turn) = (None, None);
+                    self.batches = None;
+                    drop(self.turn.take());
                     self.plans.clear();
-                    self.replanning = Some(retry.replan().boxed());
+                    self.replanning = Some(retry.replan());
                 }
                 Ok(Poll::Ready(None)) => {
                     let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
@@ -635,7 +637,7 @@ impl QueryStream {
         let first = self.plans.pop_front().ok_or_else(|| Error::internal("a query without a plan"))?;
         self.batches = Some(Gather::new(execute_stream(first, Arc::clone(&context))?, self.gathering));
         (self.context, self.output) = (context, output);
-        (self.again, self._turn) = (retry, turn);
+        (self.again, self.turn) = (retry, turn);
         Ok(())
     }
 }

@@ -143,8 +143,7 @@ impl Folders<'_> {
     }
 
     /// Remembers what was read of a folder after it was like this.
-    pub(super) fn keep(&self, before: Before, contents: &Arc<Contents>) {
-        let Before { key, mark } = before;
+    pub(super) fn keep(&self, &Before { key, mark }: &Before, contents: &Arc<Contents>) {
         self.kept.insert(key, Kept { mark, contents: Arc::clone(contents) });
     }
 }
@@ -164,7 +163,7 @@ impl FolderCache {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.len())
+        self.kept.as_ref().map_or(0, Cache::len)
     }
 }
 
@@ -232,7 +231,7 @@ mod tests {
                 fs::rename(table.place("k=1/more.parquet"), table.place("k=1/most.parquet")).unwrap();
             }),
             ("a file that is written in place", &|| {
-                fs::write(table.place("k=2/part.parquet"), "longer").unwrap()
+                fs::write(table.place("k=2/part.parquet"), "longer").unwrap();
             }),
             ("a folder more", &|| table.write("k=9/part.parquet", 3)),
             ("a folder further down", &|| table.write("k=3/l=1/part.parquet", 4)),
@@ -261,6 +260,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "nothing else runs")]
     fn what_is_elsewhere_is_looked_at_each_time() {
         let table = Table::new(FolderCache::with_ticks(1 << 20, TICK));
         symlink("part.parquet", table.place("k=0/link.parquet")).unwrap();

@@ -102,12 +102,11 @@ pub fn look_at_folder(area: &Area, path: &Path) -> Result<Folder> {
         Ok(walk.count.into_inner())
     });
     match walked.map_err(|error| (error.kind(), error)) {
-        Ok(0) => Ok(Folder::Other),
+        // Or it went away meanwhile.
+        Ok(0) | Err((ErrorKind::NotFound, _)) => Ok(Folder::Other),
         // It is too deep, which is to be said to who reads it.
         Ok(_) | Err((ErrorKind::InvalidArgument, _)) => Ok(Folder::Dataset),
         Err((ErrorKind::Unimplemented | ErrorKind::FailedPrecondition, _)) => Ok(Folder::Table),
-        // It went away meanwhile.
-        Err((ErrorKind::NotFound, _)) => Ok(Folder::Other),
         Err((_, error)) => Err(error),
     }
 }
@@ -188,7 +187,7 @@ impl<'a> Walk<'a> {
         let before = self.cache.as_ref().and_then(|cache| cache.before(&dir.0));
         let contents = Arc::new(Contents::read(&dir, path, self.area)?);
         if let (Some(cache), Some(before)) = (&self.cache, before.filter(|_| contents.stays())) {
-            cache.keep(before, &contents);
+            cache.keep(&before, &contents);
         }
         Ok(contents)
     }
@@ -386,7 +385,7 @@ impl Names {
             };
             match kind {
                 Some(EntryKind::Directory) if is_elsewhere => {
-                    others.push(Other { name, why: Why::Elsewhere })
+                    others.push(Other { name, why: Why::Elsewhere });
                 }
                 Some(kind) => entries.push(Entry { name, kind }),
                 None => others.push(Other { name, why: Why::NoFile }),
