@@ -36,13 +36,9 @@ const WAIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The best rows of larger limits are found by a sort that spills.
 const HELD_AT_MOST: usize = 10_000;
-/// Of the memory of all queries, this part is kept for the merges of sorts: what a sort has gathered is in memory twice while
-/// it is merged, once with its keys.
-const MERGES_PART: usize = 4;
-/// Another part is left to queries that are in the middle of their rows: merges take all that there is.
+/// Of the memory of all queries this part is left to those that are in the middle of their rows.
 const OTHERS_PART: usize = 4;
 const LEAST_FOR_MERGE: usize = 1 << 20;
-const MOST_FOR_MERGE: usize = 64 << 20;
 
 /// What it takes to plan a query once more.
 pub(super) struct Again {
@@ -127,13 +123,14 @@ fn save_memory(state: &mut SessionState, optimized: &[LogicalPlan]) -> Bounds {
     // A sort-merge join sorts both of its sides.
     let sorts = partitions * (1 + 2 * joins);
     let all = limit(state.runtime_env().memory_pool.as_ref());
+    let bounds = Bounds { all: all - all / OTHERS_PART, sorts };
     let options = state.config_mut().options_mut();
     options.optimizer.prefer_hash_join = false;
     let execution = &mut options.execution;
     execution.target_partitions = execution.target_partitions.min(partitions);
-    execution.sort_spill_reservation_bytes =
-        (all / MERGES_PART / sorts).clamp(LEAST_FOR_MERGE, MOST_FOR_MERGE);
-    Bounds { all: all - all / OTHERS_PART, sorts }
+    // What a sort has gathered is in memory twice while it is merged, and its keys once more.
+    execution.sort_spill_reservation_bytes = (bounds.all / 2 / sorts).max(LEAST_FOR_MERGE);
+    bounds
 }
 
 fn equi_joins(plan: &LogicalPlan) -> usize {

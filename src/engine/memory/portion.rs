@@ -35,7 +35,7 @@ pub(super) struct Portion {
 impl Portion {
     pub(super) fn new(Bounds { all, sorts }: Bounds) -> Self {
         let sorts = sorts.max(1);
-        Self { all, spilling: (all - all / 4) / sorts, merging: all / sorts, used: AtomicUsize::new(0) }
+        Self { all, spilling: all / 2 / sorts, merging: all / sorts, used: AtomicUsize::new(0) }
     }
 
     /// Takes `additional` bytes for the owner of `reservation`, or says why not.

@@ -128,21 +128,21 @@ mod tests {
         let sort = of(MemoryConsumer::new("ExternalSorter[0]").with_can_spill(true));
         let (merge, other) =
             (of(MemoryConsumer::new("ExternalSorterMerge[0]")), of(MemoryConsumer::new("join")));
-        assert!(sort.try_grow(151).is_err(), "three quarters are for sorts");
-        sort.try_grow(150).unwrap();
+        assert!(sort.try_grow(101).is_err(), "half is for what sorts gather");
+        sort.try_grow(100).unwrap();
         assert!(merge.try_grow(201).is_err());
         merge.try_grow(200).unwrap();
-        assert!(other.try_grow(451).is_err());
-        other.try_grow(450).unwrap();
+        assert!(other.try_grow(501).is_err());
+        other.try_grow(500).unwrap();
         assert_eq!(control.reserved(), 800);
         drop(other);
         // What others have is not to be had either, and costs nothing of the portion.
         let others = MemoryConsumer::new("another statement's").register(&runtime.memory_pool);
-        others.try_grow(600).unwrap();
+        others.try_grow(650).unwrap();
         let other = of(MemoryConsumer::new("join"));
         assert!(other.try_grow(100).is_err());
         drop(others);
-        other.try_grow(450).unwrap();
+        other.try_grow(500).unwrap();
         assert_eq!(control.reserved(), 800);
     }
 }
