@@ -52,7 +52,6 @@ impl Again {
         let Self { mut planner, optimized } = self;
         let plans: Vec<_> = optimized.iter().map(|optimized| optimized.plan.clone()).collect();
         planner.bounds = Some(save_memory(&mut planner.state, &plans));
-        planner.saves_memory = true;
         planner.repeatable(optimized).await
     }
 }

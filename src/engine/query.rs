@@ -222,8 +222,8 @@ impl Engine {
         let (state, datasets) = self.session(environment)?;
         let (limits, scope, state) = (self.sql, environment.scope.clone(), Box::new(state));
         let (plans, sizes) = (Arc::clone(&self.plans), self.sizes);
-        let (saves_memory, bounds) = (false, None);
-        Ok(Planner { limits, scope, state, datasets, control, plans, sizes, saves_memory, bounds })
+        let bounds = None;
+        Ok(Planner { limits, scope, state, datasets, control, plans, sizes, bounds })
     }
 
     /// Does the work of planning, in its turn.
@@ -245,9 +245,7 @@ pub(super) struct Planner {
     control: Control,
     plans: Arc<PlanCache>,
     sizes: Sizes,
-    /// Whether plans are to need little memory at once.
-    pub(super) saves_memory: bool,
-    /// What their operators may reserve, where that is not all there is.
+    /// What the operators of its plans may reserve, where they are to need little memory.
     pub(super) bounds: Option<Bounds>,
 }
 
@@ -296,7 +294,8 @@ impl Planner {
 
     /// Physical plans of logical ones, which must have one schema.
     pub(super) async fn physical(&self, logical: Vec<LogicalPlan>) -> Result<Query> {
-        self.executable(logical.iter().map(|logical| self.optimized(logical)).collect::<Result<_>>()?).await
+        let optimized = logical.iter().map(|logical| self.optimized(logical)).collect::<Result<Vec<_>>>()?;
+        self.executable(&optimized).await
     }
 
     fn optimized(&self, logical: &LogicalPlan) -> Result<Optimized> {
@@ -318,22 +317,22 @@ impl Planner {
 
     /// A query that can be planned once more, for less memory.
     pub(super) async fn repeatable(self, optimized: Vec<Optimized>) -> Result<Query> {
-        let query = self.executable(optimized.clone()).await?;
+        let query = self.executable(&optimized).await?;
         Ok(Query { again: Some(Box::new(Again { planner: self, optimized })), ..query })
     }
 
-    async fn executable(&self, optimized: Vec<Optimized>) -> Result<Query> {
+    async fn executable(&self, optimized: &[Optimized]) -> Result<Query> {
         Failpoint::Plan.pass()?;
         let mut plans = Vec::with_capacity(optimized.len());
         let mut output: Option<Output> = None;
         let (mut stored, mut origins) = (None, Arc::default());
         for Optimized { schema, origins: of_this, plan } in optimized {
-            origins = of_this;
-            stored = StoredColumns::of(&plan);
-            let plan = self.state.query_planner().create_physical_plan(&plan, self.state.as_ref()).await?;
-            let plan = if self.saves_memory { without_large_heaps(plan)? } else { plan };
+            origins = Arc::clone(of_this);
+            stored = StoredColumns::of(plan);
+            let plan = self.state.query_planner().create_physical_plan(plan, self.state.as_ref()).await?;
+            let plan = if self.bounds.is_some() { without_large_heaps(plan)? } else { plan };
             let plan = interruptible(plan, &self.control)?;
-            let this = Output::new(&schema, &plan.schema(), self.scope.types);
+            let this = Output::new(schema, &plan.schema(), self.scope.types);
             output = Some(match output {
                 Some(others) => others.with(&this)?,
                 None => this,
@@ -590,8 +589,9 @@ impl QueryStream {
                 return Poll::Ready(Some(Err(self.activity.control().error())));
             }
             if let Some(replanning) = &mut self.replanning {
-                let (replanned, retry) = ready!(replanning.as_mut().poll(cx))?;
+                let done = ready!(replanning.as_mut().poll(cx));
                 self.replanning = None;
+                let (replanned, retry) = done?;
                 self.start_again(replanned, retry)?;
             }
             let Some(batches) = &mut self.batches else { return Poll::Ready(None) };
@@ -616,29 +616,25 @@ impl QueryStream {
                     self.plans.clear();
                     self.replanning = Some(retry.replan());
                 }
-                Ok(Poll::Ready(None)) => {
-                    let Some(next) = self.plans.pop_front() else { return Poll::Ready(None) };
-                    match execute_stream(next, Arc::clone(&self.context)) {
-                        Ok(next) => self.batches = Some(Gather::new(next, self.gathering)),
-                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                    }
-                }
+                Ok(Poll::Ready(None)) => self.start_next()?,
                 Ok(Poll::Pending) => return Poll::Pending,
                 Err(panic) => return Poll::Ready(Some(Err(Error::from_panic(panic.as_ref())))),
             }
         }
     }
-}
 
-impl QueryStream {
+    /// Starts the next plan, if there is one.
+    fn start_next(&mut self) -> Result<()> {
+        let next = self.plans.pop_front().map(|plan| execute_stream(plan, Arc::clone(&self.context)));
+        self.batches = next.transpose()?.map(|batches| Gather::new(batches, self.gathering));
+        Ok(())
+    }
+
     fn start_again(&mut self, replanned: Replanned, retry: Option<Retry>) -> Result<()> {
         let Replanned { query: Query { plans, context, output, .. }, turn } = replanned;
-        self.plans = plans.into();
-        let first = self.plans.pop_front().ok_or_else(|| Error::internal("a query without a plan"))?;
-        self.batches = Some(Gather::new(execute_stream(first, Arc::clone(&context))?, self.gathering));
-        (self.context, self.output) = (context, output);
+        (self.plans, self.context, self.output) = (plans.into(), context, output);
         (self.again, self.turn) = (retry, turn);
-        Ok(())
+        self.start_next()
     }
 }
 
