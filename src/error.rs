@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What sort of thing went wrong, and so what the caller can do about it.
@@ -66,6 +67,8 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Whether it came of the operating system's failing: of a duplicate the source does not tell.
+    is_of_system: bool,
 }
 
 impl Error {
@@ -78,7 +81,7 @@ impl Error {
             | ErrorKind::Cancelled
             | ErrorKind::Aborted
             | ErrorKind::Unavailable => true,
-            ErrorKind::Internal => StdError::source(self).is_some_and(<dyn StdError>::is::<std::io::Error>),
+            ErrorKind::Internal => self.is_of_system,
             ErrorKind::InvalidArgument
             | ErrorKind::NotFound
             | ErrorKind::AlreadyExists
@@ -90,13 +93,15 @@ impl Error {
 
     /// An error of `kind` that tells the client `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, is_of_system: false }
     }
 
     /// The same error with its cause, which the log gets and the client does not.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        let source = source.into();
+        self.is_of_system |= is_of_system(source.as_ref());
+        self.source = Some(source);
         self
     }
 
@@ -148,25 +153,18 @@ impl Error {
     /// The error of ours that `error` is or was caused by: libraries hand back what we gave them
     /// wrapped in errors of their own.
     pub fn find_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut current = Some(error);
-        while let Some(error) = current {
-            if let Some(found) = error.downcast_ref::<Self>() {
-                return Some(found);
-            }
-            // An io::Error's source is the source of what it carries, so look at that itself.
-            let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            current = match carried {
-                Some(carried) => Some(carried as &(dyn StdError + 'static)),
-                None => error.source(),
-            };
-        }
-        None
+        causes(error).find_map(|error| error.downcast_ref::<Self>())
+    }
+
+    /// Whether it came of the operating system's failing at what was asked of it.
+    pub fn is_of_system(&self) -> bool {
+        self.is_of_system
     }
 
     /// Kind and message again, without the cause: for an error that was found inside another.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        Self::new(self.kind, self.message.clone())
+        Self { is_of_system: self.is_of_system, ..Self::new(self.kind, self.message.clone()) }
     }
 
     /// The error for a panic that was caught; `payload` is what it carried.
@@ -189,6 +187,28 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+/// Whether `error` came of the operating system's failing at what was asked of it. That something is not there is no failure,
+/// and says something of what was looked at.
+pub fn is_of_system(error: &(dyn StdError + 'static)) -> bool {
+    let mut system = causes(error).filter_map(|error| error.downcast_ref::<io::Error>());
+    system
+        .find(|error| error.raw_os_error().is_some())
+        .is_some_and(|error| error.kind() != io::ErrorKind::NotFound)
+}
+
+/// `error`, what caused it, and so on.
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    // An io::Error's source is the source of what it carries, so look at that itself.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried as &(dyn StdError + 'static)),
+        None => error.source(),
     }
 }
 
@@ -218,10 +238,21 @@ mod tests {
 
     #[test]
     fn an_error_of_ours_is_found_inside_others() {
-        let wrapped = std::io::Error::other(Error::data_loss("file x is damaged"));
+        let wrapped = io::Error::other(Error::data_loss("file x is damaged"));
         let outer = parquet::errors::ParquetError::External(Box::new(wrapped));
         assert_eq!(Error::find_in(&outer).map(Error::kind), Some(ErrorKind::DataLoss));
         assert!(Error::find_in(&std::fmt::Error).is_none());
+    }
+
+    #[test]
+    fn what_the_system_failed_at_is_no_finding() {
+        let failed = io::Error::from_raw_os_error(5);
+        let wrapped = parquet::errors::ParquetError::External(Box::new(io::Error::other(failed)));
+        let error = Error::internal("cannot read").with_source(wrapped);
+        assert!(error.is_no_finding() && error.duplicate().is_no_finding());
+        let absent = io::Error::from_raw_os_error(2);
+        assert!(!Error::internal("cannot read").with_source(absent).is_no_finding());
+        assert!(!Error::internal("a bug").is_no_finding());
     }
 
     #[test]

@@ -201,6 +201,10 @@ pub fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
             .with_source(error);
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
+        // What a disk cannot give any more is lost with it.
+        _ if verb == "read" && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            ErrorKind::DataLoss
+        }
         _ => ErrorKind::Internal,
     };
     Error::new(kind, format!("cannot {verb} {path}: {error}")).with_source(error)

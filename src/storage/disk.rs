@@ -11,7 +11,7 @@ use rustix::fs::statvfs;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, causes};
 
 /// The root that is served. A full disk shows where only a file is known, or not even that.
 static SERVED: Mutex<Option<PathBuf>> = Mutex::new(None);
@@ -45,20 +45,8 @@ pub(super) fn exhausted(what: &str, error: &io::Error) -> Option<Error> {
 
 /// The same for an error that has one of the system's as its cause, however deep.
 pub fn exhausted_in(what: &str, error: &(dyn StdError + 'static)) -> Option<Error> {
-    let mut current = Some(error);
-    while let Some(error) = current {
-        let io = error.downcast_ref::<io::Error>();
-        if let Some(found) = io.and_then(|io| exhausted(what, io)) {
-            return Some(found);
-        }
-        // An io::Error's source is the source of what it carries, so look at that itself.
-        let carried = io.and_then(io::Error::get_ref);
-        current = match carried {
-            Some(carried) => Some(carried as &(dyn StdError + 'static)),
-            None => error.source(),
-        };
-    }
-    None
+    let mut system = causes(error).filter_map(|error| error.downcast_ref::<io::Error>());
+    system.find_map(|io| exhausted(what, io))
 }
 
 /// The same for a file that could not be read, whether its error has the system's as its cause or only that one's text.

@@ -225,6 +225,45 @@ async fn every_call(operation: Operation) {
     println!("{operation:?}: {calls} calls, {runs} faults, seed {seed}: {outcomes:#?}");
 }
 
+/// A listing shows all that is there, or fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_listing_is_never_short() {
+    let Some(injector) = injector() else { return };
+    let (all, seed, dir) = (all_are_wanted(), seed(), tempfile::tempdir().unwrap());
+    let mut server = Traced::start(injector, dir.path());
+    let mut clients = Clients::of(&server).await;
+    clients.make_some().await;
+    let whole = clients.listing().await.unwrap();
+    assert_eq!(whole.0.len(), 2, "{whole:?}");
+    server.watch();
+    assert_eq!(clients.listing().await.unwrap(), whole);
+    let Counted { calls, .. } = server.count().unwrap();
+    let mut failed = 0;
+    for number in 1..=calls {
+        for (place, errno) in (0..).zip(ERRNOS) {
+            if !all && (number + seed) % 4 != place {
+                continue;
+            }
+            let fault = Fault::Fails(errno);
+            server.arm(number, fault, false);
+            let listing = clients.listing().await;
+            let call = server.count().unwrap().first;
+            let context = format!("{fault} at call {number} ({call}): {listing:?}");
+            // One dataset whose content is lost does not take the others along.
+            let is_loss = errno == Errno::Io && call.contains("read");
+            match listing {
+                Ok(found) => assert!(is_loss || found == whole, "{context}"),
+                Err(error) => {
+                    failed += 1;
+                    check_code(&Err(error), fault, &context);
+                }
+            }
+        }
+    }
+    println!("a listing makes {calls} calls; {failed} faults failed it");
+    assert!(failed > 0, "no fault was noticed");
+}
+
 /// So many of the states that a loss of power leaves are looked at, where not all are asked for.
 const OPENED: usize = 100;
 
@@ -313,5 +352,6 @@ operations! {
     a_new_column: Statement(&ADD_COLUMN),
     a_restored_version: Statement(&RESTORE),
     a_compaction: Statement(&OPTIMIZE),
+    a_vacuum: Vacuum,
     a_view_that_replaces: Statement(&REPLACE_VIEW),
 }

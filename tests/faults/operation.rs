@@ -33,6 +33,7 @@ pub(crate) enum Operation {
     Register,
     CreateView,
     CreateSchema,
+    Vacuum,
     /// One that is told by a number.
     Statement(&'static Statement),
 }
@@ -76,6 +77,24 @@ impl Clients {
         Ok(batches[0].column(0).as_primitive::<Int64Type>().value(0))
     }
 
+    /// Makes datasets of all sorts.
+    pub(crate) async fn make_some(&mut self) {
+        self.put("plain", 1, ROWS).await;
+        put(&mut self.appending, "table", vec![batch(1, ROWS)]).await.unwrap();
+        self.change("create view seen as select n from plain").await.unwrap();
+        self.change("create schema shop").await.unwrap();
+    }
+
+    /// What is there: as Flight lists it, and as SQL does.
+    pub(crate) async fn listing(&mut self) -> Result<(Vec<String>, i64), FlightError> {
+        let infos: Vec<_> = self.plain.list_flights(String::new()).await?.try_collect().await?;
+        let mut paths: Vec<_> =
+            infos.into_iter().map(|info| info.flight_descriptor.unwrap().path.join("/")).collect();
+        paths.sort_unstable();
+        let columns = "select count(*) from information_schema.columns where table_catalog = 'airstrip'";
+        Ok((paths, self.try_number(columns).await?))
+    }
+
     /// Something small that is written.
     pub(crate) async fn probe(&mut self) -> Result<(), FlightError> {
         self.change("create or replace view probe as select 1 as n").await
@@ -83,6 +102,23 @@ impl Clients {
 
     async fn put(&mut self, name: &str, version: i64, rows: i64) {
         put(&mut self.plain, name, vec![batch(version, rows)]).await.unwrap();
+    }
+
+    /// Makes a table that has two files to be removed. It keeps them for no time at all, which its owner has set with
+    /// another program.
+    async fn make_to_vacuum(&mut self, root: &Path) {
+        self.drop_if_there("swept").await;
+        self.change("create table swept (n bigint)").await.unwrap();
+        let log = root.join("swept/_delta_log");
+        let first = std::fs::read_to_string(log.join("00000000000000000000.json")).unwrap();
+        let mut actions = first.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let mut action = actions.find(|action| action.get("metaData").is_some()).unwrap();
+        action["metaData"]["configuration"]["delta.deletedFileRetentionDuration"] =
+            "interval 0 seconds".into();
+        std::fs::write(log.join("00000000000000000001.json"), action.to_string()).unwrap();
+        self.change("insert into swept values (1)").await.unwrap();
+        self.change("insert into swept values (2)").await.unwrap();
+        act(&mut self.plain, "optimize_dataset", r#"{"name": "swept"}"#).await.unwrap();
     }
 
     async fn drop_if_there(&mut self, name: &str) {
@@ -121,6 +157,7 @@ impl Operation {
             Self::Register => &["registered.dataset.json", "lake"],
             Self::CreateView => &["seen.view.json"],
             Self::CreateSchema => &["shop.db"],
+            Self::Vacuum => &["swept"],
             Self::Statement(statement) => statement.names,
         }
     }
@@ -157,6 +194,7 @@ impl Operation {
             (Self::Register, 1) => clients.drop_if_there("registered").await,
             (Self::CreateView, 1) => clients.change("drop view seen").await.unwrap(),
             (Self::CreateSchema, 1) => clients.change("drop schema shop").await.unwrap(),
+            (Self::Vacuum, _) => clients.make_to_vacuum(root).await,
             (Self::Statement(statement), _) => statement.prepare(clients).await,
             _ => {}
         }
@@ -179,6 +217,7 @@ impl Operation {
             Self::Replace | Self::Insert => state + 1,
             Self::Append | Self::Promote | Self::Update => state + ROWS,
             Self::Delete => state - 1,
+            Self::Vacuum => state,
             Self::Statement(statement) => statement.states.1,
         }
     }
@@ -205,6 +244,11 @@ impl Operation {
             }
             Self::CreateView => clients.change("create view seen as select 1 as n").await,
             Self::CreateSchema => clients.change("create schema shop").await,
+            Self::Vacuum => {
+                let answer = act(&mut clients.plain, "vacuum_dataset", r#"{"name": "swept"}"#).await?;
+                assert_eq!(answer["files"].as_array().map(Vec::len), Some(2), "{answer}");
+                Ok(())
+            }
             Self::Statement(Statement { run: Run::Sql(sql), .. }) => clients.change(sql).await,
             Self::Statement(Statement { run: Run::Action(action, body), .. }) => {
                 act(&mut clients.plain, action, *body).await.map(|_| ())
@@ -254,6 +298,7 @@ impl Operation {
                 let schemas = "select count(*) from information_schema.schemata where schema_name = 'shop'";
                 clients.number(schemas).await.unwrap_or(0)
             }
+            Self::Vacuum => clients.number("select sum(n) from swept").await.unwrap_or(0),
             Self::Statement(statement) => clients.number(statement.state).await.unwrap_or(0),
         }
     }

@@ -2,39 +2,56 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::io;
+use std::fmt;
 
+use delta_kernel::Error as KernelError;
 use delta_kernel::schema::{DataType, PrimitiveType};
 use delta_kernel::table_features::TableFeature;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, causes, is_of_system};
 use crate::storage::exhausted_in;
 
-/// Whether an error is one of the operating system's that is not the absence of a file.
-pub(super) fn is_of_system(error: &Error) -> bool {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.raw_os_error().is_some()
-        {
-            return error.kind() != io::ErrorKind::NotFound;
-        }
-        source = error.source();
+/// An error of the library's with its cause, which that of its kernel does not give.
+#[derive(Debug)]
+struct Unveiled(DeltaTableError);
+
+impl fmt::Display for Unveiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
-    false
+}
+
+impl StdError for Unveiled {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let kernel = causes(&self.0).find_map(|error| error.downcast_ref::<KernelError>());
+        kernel.and_then(kernel_cause).or_else(|| self.0.source())
+    }
+}
+
+fn kernel_cause(error: &KernelError) -> Option<&(dyn StdError + 'static)> {
+    match error {
+        KernelError::Backtraced { source, .. } => kernel_cause(source),
+        KernelError::ObjectStore(error) => Some(error),
+        KernelError::IOError(error) => Some(error),
+        other => other.source(),
+    }
 }
 
 /// What an error of the library means for the client.
 pub(super) fn delta_error(error: DeltaTableError) -> Error {
+    let error = Unveiled(error);
     if let Some(ours) = Error::find_in(&error) {
         return ours.duplicate().with_source(error);
     }
     if let Some(exhausted) = exhausted_in("work on the Delta table", &error) {
         return exhausted.with_source(error);
     }
-    let kind = match &error {
+    if is_of_system(&error) {
+        return Error::internal("the log of the Delta table could not be read or written").with_source(error);
+    }
+    let kind = match &error.0 {
         DeltaTableError::Transaction { source } => return transaction_error(source).with_source(error),
         DeltaTableError::UnsupportedColumnMapping { .. } => ErrorKind::Unimplemented,
         DeltaTableError::InvalidJsonLog { .. }
@@ -46,8 +63,8 @@ pub(super) fn delta_error(error: DeltaTableError) -> Error {
         DeltaTableError::InvalidData { .. } | DeltaTableError::SchemaMismatch { .. } => {
             ErrorKind::InvalidArgument
         }
-        _ if mentions(&error, &["not found", "NotFound", "No such file"]) => ErrorKind::NotFound,
-        DeltaTableError::KernelError(_) if mentions(&error, &["unsupported", "Unsupported"]) => {
+        _ if mentions(&error.0, &["not found", "NotFound", "No such file"]) => ErrorKind::NotFound,
+        DeltaTableError::KernelError(_) if mentions(&error.0, &["unsupported", "Unsupported"]) => {
             ErrorKind::Unimplemented
         }
         DeltaTableError::KernelError(_) => ErrorKind::DataLoss,
@@ -136,9 +153,29 @@ pub(super) fn unparsed(text: &str, data_type: &DataType, columns: &BTreeSet<Stri
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use delta_kernel::schema::DecimalType;
 
     use super::*;
+
+    #[test]
+    fn what_the_system_failed_at_is_no_damage() {
+        let failed = || Box::new(io::Error::from_raw_os_error(5));
+        let store = || object_store::Error::Generic { store: "root", source: failed() };
+        for error in [
+            DeltaTableError::from(store()),
+            DeltaTableError::KernelError(KernelError::ObjectStore(store())),
+            DeltaTableError::KernelError(KernelError::IOError(*failed())),
+        ] {
+            let error = delta_error(error);
+            assert!(error.kind() == ErrorKind::Internal && error.is_no_finding(), "{error:?}");
+        }
+        let none_left = Box::new(io::Error::from_raw_os_error(24));
+        let store = object_store::Error::Generic { store: "root", source: none_left };
+        let error = delta_error(DeltaTableError::KernelError(KernelError::ObjectStore(store)));
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+    }
 
     #[test]
     fn a_decimal_without_all_digits_is_no_damage() {

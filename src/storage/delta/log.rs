@@ -22,7 +22,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::entry::actions_of;
-use super::error::{delta_error, is_of_system, unparsed, unreadable, unwritable};
+use super::error::{delta_error, unparsed, unreadable, unwritable};
 use super::mapping::{column_names, without_mapping};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
@@ -201,7 +201,7 @@ impl DeltaLog {
         self.load(table.load_version(number), |()| Ok(())).map_err(|error| {
             // A look that failed says nothing of what is there.
             let is_gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DataLoss);
-            if !is_gone || is_of_system(&error) {
+            if !is_gone || error.is_of_system() {
                 return error;
             }
             Error::precondition(format!(
@@ -369,7 +369,7 @@ impl DeltaLog {
 
     /// What an error of the library means for the client. Of a partition value that it cannot parse it does not tell
     /// the column.
-    fn error_of(&self, error: DeltaTableError, start: Instant) -> Error {
+    pub(super) fn error_of(&self, error: DeltaTableError, start: Instant) -> Error {
         if let Some(trouble) = self.files.trouble_since(start) {
             return trouble.with_source(error);
         }

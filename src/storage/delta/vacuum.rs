@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::DeltaTable;
@@ -15,7 +15,6 @@ use deltalake_core::kernel::{Action, DeletionVectorDescriptor as LoggedVector};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::operations::vacuum::VacuumMode;
 
-use super::error::delta_error;
 use super::log::{DELTA_LOG, DeltaLog, log_store};
 use crate::error::{Error, Result};
 use crate::storage::area::{if_there, io_error};
@@ -38,6 +37,7 @@ impl DeltaLog {
         retention: Option<Duration>,
         dry_run: bool,
     ) -> Result<Vec<String>> {
+        let start = Instant::now();
         let mut table = DeltaTable::new(Arc::clone(store));
         table.state = self.table()?.state;
         let mut vacuum = table.vacuum().with_mode(VacuumMode::Full).with_dry_run(dry_run);
@@ -53,7 +53,7 @@ impl DeltaLog {
                      delta.deletedFileRetentionDuration says, a week by default: {error}"
                 ));
             }
-            delta_error(error)
+            self.error_of(error, start)
         })?;
         if !dry_run {
             self.committed_table(table)?;
