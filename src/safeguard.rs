@@ -28,6 +28,7 @@ pub(crate) enum Safeguard {
     CastNames,
     LongNumbers,
     RowsIn,
+    RepeatedGroups,
     // What the optimiser does.
     FiltersByPlace,
     AggregateFilters,
@@ -68,6 +69,7 @@ pub(crate) enum Safeguard {
     PercentileCont,
     MapExtract,
     ListsOfNulls,
+    UnknownElements,
     RegexpFlags,
     // What is durable before anybody is told: tests/faults/README.md.
     SyncData,

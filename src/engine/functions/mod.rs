@@ -1,6 +1,7 @@
 //! Functions and aggregates of ours in the place of DataFusion's that answer wrongly.
 
 mod arithmetic;
+mod array_has;
 mod corr;
 mod date_part;
 mod extremes;
@@ -39,10 +40,11 @@ use crate::safeguard::{Safeguard, standing};
 
 /// Registers the functions in the place of DataFusion's.
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
-    let rewrites: [(Safeguard, Arc<dyn FunctionRewrite + Send + Sync>); 3] = [
+    let rewrites: [(Safeguard, Arc<dyn FunctionRewrite + Send + Sync>); 4] = [
         (Safeguard::NestedExtremes, Arc::new(NestedExtremes::new())),
         (Safeguard::DatePart, Arc::new(date_part::Extract)),
         (Safeguard::ListsOfNulls, Arc::new(make_array::ListsOfNulls::new())),
+        (Safeguard::UnknownElements, Arc::new(array_has::UnknownElements::new())),
     ];
     for rewrite in standing(rewrites) {
         state.register_function_rewrite(rewrite)?;

@@ -11,6 +11,7 @@ mod merge;
 mod ordinals;
 mod precedence;
 mod repair;
+mod repeated_groups;
 mod rows_in;
 mod set_operations;
 mod times_of_day;
@@ -50,6 +51,9 @@ pub(super) fn correct(statement: &mut Statement) -> Result<()> {
     }
     if Safeguard::RowsIn.stands() {
         rows_in::ask_for_rows(statement)?;
+    }
+    if Safeguard::RepeatedGroups.stands() {
+        repeated_groups::spell_out(statement);
     }
     if Safeguard::Ordinals.stands() {
         ordinals::correct(statement);

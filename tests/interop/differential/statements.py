@@ -89,6 +89,13 @@ def rows_in_subqueries(x):
 
 
 @kind
+def cubes_of_one(x):
+    one, other = x.random.sample(["b", "d", "g"], 2)
+    groups = x.pick(f"cube ({one}, {one})", f"rollup ({one}, {one})", f"rollup ({one}, {other}, {one})", f"cube ({one}, {other}, {one})")
+    return Query(f"select {one}, count(*), sum(id) from {table(x)} group by {groups}")
+
+
+@kind
 def escapes(x):
     t = table(x)
     escape = x.pick("!", "#", "x")
