@@ -58,7 +58,7 @@ pub use change::TableSink;
 pub use control::Control;
 pub use environment::{Environment, TemporaryTables};
 pub use gather::Gathering;
-pub use growth::Sizes;
+pub use growth::{Sizes, dense};
 pub use input::InputTable;
 pub use limits::SqlLimits;
 pub use memory::{MemoryBudget, Relief, usable_memory};

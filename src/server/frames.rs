@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::views;
-use crate::engine::Gathering;
+use crate::engine::{Gathering, dense};
 use crate::error::{Error, Result};
 use crate::storage::{batch_bytes, cast_batch, decodable};
 
@@ -221,7 +221,8 @@ impl FrameEncoder {
         let plain = plain.map_err(|error| unencodable(&error))?;
         let batch = plain.as_ref().unwrap_or(batch);
         // Messages that are kept are not to keep pages alive that hold little of them.
-        let gathered = if self.is_compacted { gather_views(batch)? } else { None };
+        let gathered = if self.is_compacted { dense(batch) } else { Ok(None) };
+        let gathered = gathered.map_err(|error| unencodable(&error))?;
         let batch = gathered.as_ref().unwrap_or(batch);
         let bytes = batch_bytes(batch);
         // As few messages as stay below the target by a quarter: one that is a little larger is better
@@ -332,15 +333,6 @@ impl AsRef<[u8]> for Shared {
 
 fn drags(field: &Arc<Field>) -> bool {
     matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..))
-}
-
-/// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.
-fn gather_views(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
-    replace(batch, |column| match column.data_type() {
-        DataType::Utf8View => Ok(views::gathered::<StringViewType>(column)),
-        DataType::BinaryView => Ok(views::gathered::<BinaryViewType>(column)),
-        _ => Ok(None),
-    })
 }
 
 /// The batch without values that it does not use, where those take much: `None` where nothing is to be

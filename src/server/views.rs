@@ -13,14 +13,6 @@ use super::strings::{INLINE_BYTES, parts};
 /// Buffers that hold no more than this together are sent as they are.
 const NEGLIGIBLE_BYTES: usize = 16 << 10;
 
-/// The views with their strings copied together, where their buffers hold much else; `None` where they do not.
-pub(super) fn gathered<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
-    let views = column.as_byte_view::<T>();
-    let held = held(views);
-    (held > NEGLIGIBLE_BYTES && !is_mostly_used(held, views.total_buffer_bytes_used()))
-        .then(|| Arc::new(views.gc()) as ArrayRef)
-}
-
 /// The views over buffers that hold little else than their strings; `None` where they do already, or point elsewhere.
 ///
 /// Strings that lie beside each other stay where they are: their buffers are cut to the stretch of them, and only the

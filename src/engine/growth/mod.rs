@@ -2,9 +2,11 @@
 //!
 //! Batches are counted in rows, and a row can be of any size. So [the rows of a query's batches](rows_at_once) follow from how
 //! wide its rows are, as far as footers tell; [functions](bound_functions) look at what they make before it is all there; and
-//! [operators](by_size) whose expressions make more than they are given work on as few rows at once as that takes.
+//! [operators](by_size) whose expressions make more than they are given work on as few rows at once as that takes. Those that
+//! keep batches get them without what is not theirs.
 
 mod cost;
+mod dense;
 mod expressions;
 mod function;
 mod plan;
@@ -12,6 +14,7 @@ mod projection;
 mod slices;
 mod widths;
 
+pub use dense::dense;
 pub(super) use function::bound_functions;
 pub(super) use plan::by_size;
 pub(super) use widths::rows_at_once;

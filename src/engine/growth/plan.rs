@@ -15,6 +15,7 @@ use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::Sizes;
+use super::dense::{densely, keeps_batches};
 use super::expressions::Growth;
 use super::projection::SizedProjection;
 use super::slices::Slices;
@@ -54,6 +55,9 @@ pub(in crate::engine) fn by_size(
                 Arc::new(Slices::of(Arc::clone(input), rows, control.clone()).trying(tried.clone()))
             };
             let inputs: Vec<_> = plan.children().into_iter().map(slices).collect();
+            return Ok(Transformed::yes(replace_children_if_necessary(plan, inputs)?));
+        } else if keeps_batches(plan.as_ref()) {
+            let inputs: Vec<_> = plan.children().into_iter().map(densely).collect();
             return Ok(Transformed::yes(replace_children_if_necessary(plan, inputs)?));
         }
         Ok(Transformed::no(plan))

@@ -7,10 +7,35 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::{DataFusionError, resources_err};
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 
 /// What DataFusion calls those who merge sorted runs: they take as many of them as there is room for.
 const MERGING: &str = "ExternalSorterMerge";
+/// Of the memory of all queries merges leave this part to others, who have no choice.
+const LEFT_BY_MERGES: usize = 8;
+/// Unless they have no more than this part, for without two runs there is no merge.
+const LEAST_OF_MERGES: usize = 64;
+
+/// Fails where a merge asks for what other statements need more. A merge that is told so makes do with fewer runs at once; an operator
+/// that has given rows and finds no room for its next batch fails with its query.
+pub(super) fn leave_room(
+    pool: &dyn MemoryPool,
+    reservation: &MemoryReservation,
+    additional: usize,
+) -> Result<(), DataFusionError> {
+    let MemoryLimit::Finite(limit) = pool.memory_limit() else { return Ok(()) };
+    let consumer = reservation.consumer();
+    let is_small = reservation.size().saturating_add(additional) <= limit / LEAST_OF_MERGES;
+    let leaves_room = pool.reserved().saturating_add(additional) <= limit - limit / LEFT_BY_MERGES;
+    if leaves_room || is_small || !consumer.name().starts_with(MERGING) {
+        return Ok(());
+    }
+    resources_err!(
+        "{} has {} bytes and asks for {additional} more, which are left to others",
+        consumer.name(),
+        reservation.size()
+    )
+}
 
 /// How much a statement may have, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

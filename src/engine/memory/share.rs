@@ -7,7 +7,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
-use super::portion::{Bounds, Portion};
+use super::portion::{Bounds, Portion, leave_room};
 use crate::engine::control::Control;
 use crate::error::Result;
 
@@ -29,6 +29,13 @@ struct Share {
     pool: Arc<dyn MemoryPool>,
     control: Control,
     portion: Option<Portion>,
+}
+
+impl Share {
+    /// Whether other statements have some of the memory.
+    fn has_others(&self) -> bool {
+        self.pool.reserved() > self.control.reserved()
+    }
 }
 
 impl MemoryPool for Share {
@@ -62,8 +69,10 @@ impl MemoryPool for Share {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
         self.control.check()?;
-        if let Some(portion) = &self.portion {
-            portion.try_take(reservation, additional)?;
+        match &self.portion {
+            Some(portion) => portion.try_take(reservation, additional)?,
+            None if self.has_others() => leave_room(self.pool.as_ref(), reservation, additional)?,
+            None => {}
         }
         if let Err(error) = self.pool.try_grow(reservation, additional) {
             if let Some(portion) = &self.portion {
@@ -115,6 +124,25 @@ mod tests {
         rest.try_grow(50).unwrap();
         drop(reservation);
         assert_eq!((one.reserved(), other.reserved()), (0, 350));
+    }
+
+    #[test]
+    fn merges_leave_room_for_other_statements() {
+        let pool = Arc::new(FairSpillPool::new(6400));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build().unwrap();
+        let (one, other) = (Control::default(), Control::default());
+        let of = |control| Arc::clone(&shared_by(&runtime, control, None).unwrap().memory_pool);
+        let (pool, others) = (of(&one), of(&other));
+        let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+        let batches = MemoryConsumer::new("batches").register(&others);
+        merge.try_grow(6400).unwrap();
+        merge.shrink(900);
+        batches.try_grow(100).unwrap();
+        assert!(merge.try_grow(1).is_err(), "an eighth is left");
+        let second = MemoryConsumer::new("ExternalSorterMerge[1]").register(&pool);
+        second.try_grow(100).unwrap();
+        assert!(second.try_grow(1).is_err(), "it has enough for two runs");
+        batches.try_grow(700).unwrap();
     }
 
     #[test]
