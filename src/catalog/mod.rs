@@ -45,4 +45,4 @@ pub use store::{Catalog, CatalogOptions, Listed};
 pub use table::{FILE_COLUMN, ROW_COLUMN, partition_rows};
 pub use trash::{DroppedKind, InTrash, Restored, Undrop};
 pub use view::View;
-pub use write::{DropOptions, Dropped, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};
+pub use write::{DropOptions, Dropped, IfMissing, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

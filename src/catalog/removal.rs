@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::dataset::Kind;
 use super::layout::{Form, dataset_of, schema_dir, view_of};
 use super::name::{DatasetRef, SchemaName};
+use super::several::check_one_table;
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Entry, EntryKind, Label, check_no_table, io_error, list_entries, list_others};
@@ -54,10 +56,27 @@ impl Catalog {
                 )));
             }
         }
+        self.check_one_dataset(dataset, &own)?;
         if !keep_others {
             self.check_only_own(dataset, &own)?;
         }
         Ok(own)
+    }
+
+    /// Fails where a folder that goes is no dataset, but has the files of several: whoever names it may mean one of them.
+    pub(super) fn check_one_dataset(&self, dataset: &DatasetRef, forms: &[Form]) -> Result<()> {
+        let Some(form) = forms.first().filter(|form| form.entry_kind() == EntryKind::Directory) else {
+            return Ok(());
+        };
+        let located = self.locate_form(dataset, *form)?;
+        if located.kind != Kind::Directory {
+            return Ok(());
+        }
+        match self.described_parts(dataset, &located) {
+            Ok((parts, keys)) => check_one_table(dataset, &located.path, keys.len(), &parts),
+            // A damaged one goes.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Fails where a folder that goes holds files that are not the dataset's own.

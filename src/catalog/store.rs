@@ -56,7 +56,7 @@ pub struct CatalogOptions {
     pub trash: TrashOptions,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl CatalogOptions {
     /// Those of tests, which keep little.
     pub(crate) fn small() -> Self {
@@ -394,7 +394,7 @@ impl Catalog {
         self.locate_form(dataset, form)
     }
 
-    fn locate_form(&self, dataset: &DatasetRef, form: Form) -> Result<Located<'_>> {
+    pub(super) fn locate_form(&self, dataset: &DatasetRef, form: Form) -> Result<Located<'_>> {
         let area = self.root.area();
         let path = form.path(dataset);
         let plain = |kind, path| Located { kind, area, path, file_schema: None, partition_fields: None };
@@ -421,6 +421,13 @@ impl Catalog {
         if area.is_dir(&inner.join(DELTA_LOG))? {
             return Err(Error::unimplemented(format!("{} is a Delta table", inner.display())));
         }
+        if !area.exists(&inner)? {
+            return Err(Error::not_found(format!(
+                "{} is a registration of {}, which is not there any more; drop the dataset, or put it back",
+                path.display(),
+                registration.path
+            )));
+        }
         Ok(Located {
             kind: Kind::Registered(PathBuf::from(&registration.path)),
             area,
@@ -445,12 +452,12 @@ impl Catalog {
         Ok(Located { kind, area, path: inner, file_schema: None, partition_fields: None })
     }
 
-    /// The dataset that `located` is, under the name `dataset`.
-    pub(super) fn describe_located(&self, dataset: &DatasetRef, located: &Located<'_>) -> Result<Dataset> {
-        if located.kind == Kind::Delta {
-            let log = self.delta.open(&located.path)?;
-            return self.describe_delta(dataset, &log, &log.latest()?);
-        }
+    /// The files that make up `located`, which is no Delta table, and the fields of its partition columns.
+    pub(super) fn described_parts(
+        &self,
+        dataset: &DatasetRef,
+        located: &Located<'_>,
+    ) -> Result<(Vec<PartFile>, Vec<FieldRef>)> {
         let before = located.directory()?;
         let (parts, partitions) = self.files(located)?;
         let footers = parallel_map(&parts, |part| self.footers.at(located.area, &part.path, part.stat, None));
@@ -460,7 +467,17 @@ impl Catalog {
         });
         let parts = parts.collect::<Result<_>>()?;
         located.check_same(dataset, before)?;
-        assemble(dataset, located, partitions.fields, parts)
+        Ok((parts, partitions.fields))
+    }
+
+    /// The dataset that `located` is, under the name `dataset`.
+    pub(super) fn describe_located(&self, dataset: &DatasetRef, located: &Located<'_>) -> Result<Dataset> {
+        if located.kind == Kind::Delta {
+            let log = self.delta.open(&located.path)?;
+            return self.describe_delta(dataset, &log, &log.latest()?);
+        }
+        let (parts, partition_fields) = self.described_parts(dataset, located)?;
+        assemble(dataset, located, partition_fields, parts)
     }
 
     /// The log of `dataset`, if it is a Delta table.

@@ -39,7 +39,11 @@ impl Catalog {
     /// The view of this name, if there is one and no dataset hides it.
     pub fn view(&self, view: &DatasetRef) -> Result<Option<View>> {
         let path = view_path(view);
-        let damaged = || Error::data_loss(format!("the view {} is damaged", path.display()));
+        let damaged = || {
+            Error::data_loss(format!(
+                "the file of view {view} is damaged; drop the view (DROP VIEW), or make it anew (CREATE OR REPLACE VIEW)"
+            ))
+        };
         let Some(file) = self.root.area().open_if_there(&path)? else { return Ok(None) };
         if self.exists(view)? {
             return Ok(None);
@@ -78,7 +82,8 @@ impl Catalog {
         let text = serde_json::to_vec_pretty(&message)
             .map_err(|error| Error::internal(format!("writing a view: {error}")))?;
         let _lock = self.lock(name);
-        if replace && self.view(name)?.as_ref() == Some(view) {
+        // One that cannot be read is replaced to mend it.
+        if replace && self.view(name).is_ok_and(|there| there.as_ref() == Some(view)) {
             return Ok(());
         }
         if self.exists(name)? {
@@ -131,7 +136,7 @@ impl Catalog {
         self.root.check_writable()?;
         self.check_schema(&view.schema)?;
         let _lock = self.lock(view);
-        if self.view(view)?.is_none() {
+        if !self.has_view(view)? {
             return Err(Error::not_found(format!("there is no view {view}")));
         }
         self.root.trash(&view_path(view), &label(view, Why::Dropped)).map(drop)
@@ -139,11 +144,16 @@ impl Catalog {
 
     /// Fails if there is a view of this name: a dataset would hide it.
     pub(super) fn check_no_view(&self, dataset: &DatasetRef) -> Result<()> {
-        if self.root.area().is_file(&view_path(dataset))? && !self.exists(dataset)? {
+        if self.has_view(dataset)? {
             return Err(Error::precondition(format!(
                 "{dataset} is a view; drop it first (DROP VIEW), or use another name"
             )));
         }
         Ok(())
+    }
+
+    /// Whether there is a view of this name, which may be damaged, and no dataset hides it.
+    fn has_view(&self, view: &DatasetRef) -> Result<bool> {
+        Ok(self.root.area().is_file(&view_path(view))? && !self.exists(view)?)
     }
 }

@@ -36,11 +36,23 @@ pub enum PutMode {
     Append,
 }
 
+/// What an upload does where there is no dataset of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfMissing {
+    /// It makes one.
+    #[default]
+    Make,
+    /// It fails with [`NotFound`](ErrorKind::NotFound).
+    Fail,
+}
+
 /// What an upload demands.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
     /// Replace or create.
     pub mode: PutMode,
+    /// What happens where the dataset is not there, or not any more.
+    pub if_missing: IfMissing,
     /// Publish only if the dataset has this version.
     pub if_version: Option<String>,
     /// Publish only if so many rows arrived.
@@ -318,10 +330,11 @@ impl Catalog {
             return Err(already_exists(dataset));
         }
         self.check_no_view(dataset)?;
-        if forms.is_empty() && self.is_version(dataset)? {
-            return Err(Error::invalid(format!(
-                "{dataset} is how an earlier version of a dataset is named; it would be hidden"
-            )));
+        if forms.is_empty() {
+            if options.if_missing == IfMissing::Fail {
+                return Err(self.no_such_dataset(dataset));
+            }
+            self.check_hides_nothing(dataset)?;
         }
         let path = Form::File.path(dataset);
         if self.root.area().is_dir(&path)? && !forms.contains(&Form::SuffixedDirectory) {
@@ -334,6 +347,23 @@ impl Catalog {
             self.check_version(dataset, wanted)?;
         }
         Ok(forms)
+    }
+
+    /// Fails for a new name by which something else is asked for.
+    fn check_hides_nothing(&self, dataset: &DatasetRef) -> Result<()> {
+        if self.is_version(dataset)? {
+            return Err(Error::invalid(format!(
+                "{dataset} is how an earlier version of a dataset is named; it would be hidden"
+            )));
+        }
+        let Some((schema, name)) = dataset.name.as_str().split_once('.') else { return Ok(()) };
+        match DatasetRef::parse(schema, name) {
+            Ok(other) if dataset.schema.is_default() && self.exists(&other)? => Err(Error::invalid(format!(
+                "{dataset} is how the dataset {name} of schema {schema} is named; it would be hidden. Its path has two \
+                 parts, {schema} and {name}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a name like `events@3` means a version of a dataset that is there.
@@ -374,6 +404,7 @@ impl Catalog {
         if let Some(wanted) = &options.if_version {
             self.check_version(dataset, wanted)?;
         }
+        self.check_one_dataset(dataset, &forms)?;
         if !options.keep_other_files {
             self.check_only_own(dataset, &forms)?;
         }

@@ -35,8 +35,8 @@ use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
 use super::undrop::Undropped;
 use crate::catalog::{
-    CATALOG, Catalog, DatasetRef, DropOptions, DroppedKind, PutMode, PutOptions, RowChange, SchemaName,
-    Snapshot, TemporaryUpload, Undrop, Upload, View,
+    CATALOG, Catalog, Dataset, DatasetRef, DropOptions, DroppedKind, IfMissing, PutMode, PutOptions,
+    RowChange, SchemaName, Snapshot, TemporaryUpload, Undrop, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
@@ -908,6 +908,9 @@ fn set_nullable(names: &Names, table: &TableReference, column: &str, nullable: b
 }
 
 /// An empty table with the same columns takes the table's place.
+/// How often a table is emptied anew whose rows change meanwhile.
+const TRUNCATIONS: usize = 100;
+
 fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     if let Some(name) = names.temporary(table) {
         let schema = names.environment.temporary.columns(name)?;
@@ -915,11 +918,30 @@ fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
         return Ok(0);
     }
     let table = names.find(table)?;
-    let described = names.catalog.describe(&table)?;
-    let options = PutOptions { if_version: Some(described.version().to_string()), ..PutOptions::default() };
-    let catalog = Arc::clone(&names.catalog);
-    Upload::begin(catalog, table, described.lasting_schema(), options)?.commit()?;
-    Ok(0)
+    let mut attempt = 1;
+    loop {
+        let described = names.catalog.describe(&table)?;
+        let before = described.version();
+        let emptied = empty(&names.catalog, &table, &described);
+        match emptied {
+            // Somebody else's change came between: these rows go too.
+            Err(error)
+                if error.kind() == ErrorKind::FailedPrecondition
+                    && attempt < TRUNCATIONS
+                    && names.catalog.describe(&table)?.version() != before =>
+            {
+                attempt += 1;
+            }
+            emptied => return emptied.map(|()| 0),
+        }
+    }
+}
+
+/// Puts no rows in the place of those of a dataset, if it still is what it was described as.
+fn empty(catalog: &Arc<Catalog>, table: &DatasetRef, described: &Dataset) -> Result<()> {
+    let if_version = Some(described.version().to_string());
+    let options = PutOptions { if_version, if_missing: IfMissing::Fail, ..PutOptions::default() };
+    Upload::begin(Arc::clone(catalog), table.clone(), described.lasting_schema(), options)?.commit().map(drop)
 }
 
 fn schema_name(text: &str) -> Result<SchemaName> {
@@ -1005,7 +1027,8 @@ impl Names {
     /// Where the rows of an INSERT go.
     fn insertion(&self, table: &TableReference, schema: SchemaRef, replaces: bool) -> Result<TableSink> {
         let mode = if replaces { PutMode::Replace } else { PutMode::Append };
-        let options = PutOptions { mode, as_delta: true, ..PutOptions::default() };
+        let options =
+            PutOptions { mode, if_missing: IfMissing::Fail, as_delta: true, ..PutOptions::default() };
         match self.temporary(table) {
             Some(_) => self.sink(&self.resolve(table)?, schema, options, true),
             None => self.sink(&self.find(table)?, schema, options, false),

@@ -12,9 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout_at;
+use tonic::metadata::MetadataMap;
 
 use super::flight::Handler;
 use super::flight_sql::{self, Answer};
+use super::headers::{IF_VERSION, header};
 use super::lenient;
 use super::rpc::Rpc;
 use super::session::Client;
@@ -105,6 +107,16 @@ pub(super) fn action_types() -> impl Iterator<Item = ActionType> {
         description: description.to_owned(),
     });
     ours.chain(flight_sql::action_types())
+}
+
+/// Fails where a header of an action asks for what the action takes in its body: it would be ignored.
+pub(super) fn check_action(metadata: &MetadataMap, action: &str) -> Result<()> {
+    if action == DROP && header(metadata, IF_VERSION)?.is_some() {
+        return Err(Error::invalid(format!(
+            "the action {DROP} takes a version in its body, {{\"name\": …, \"ifVersion\": …}}, and not in a header"
+        )));
+    }
+    Ok(())
 }
 
 impl Handler {

@@ -10,7 +10,7 @@ use arrow_flight::{
 use futures::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::actions::action_types;
+use super::actions::{action_types, check_action};
 use super::download::Downloads;
 use super::early::early;
 use super::flight_sql::{Functions, Statements};
@@ -179,6 +179,7 @@ impl FlightService for Handler {
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let (rpc, client) = origin(&request)?;
+        check_action(request.metadata(), &request.get_ref().r#type).map_err(fail)?;
         let action = request.into_inner();
         rpc.does(&action.r#type);
         let body = self.act(&action, &client, &rpc).await.map_err(fail)?;

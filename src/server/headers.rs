@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 
 /// How they begin.
 const BEGIN: &str = "x-airstrip-";
+/// The version that a dataset must have.
+pub(super) const IF_VERSION: &str = "x-airstrip-if-version";
 
 /// As much of an unknown name as an error repeats.
 const MAX_NAME: usize = 100;
@@ -17,7 +19,7 @@ const NAMES: [&str; 13] = [
     "x-airstrip-compression",
     "x-airstrip-endpoints",
     "x-airstrip-expected-rows",
-    "x-airstrip-if-version",
+    IF_VERSION,
     "x-airstrip-keep-other-files",
     "x-airstrip-message-size",
     "x-airstrip-mode",
@@ -31,18 +33,28 @@ const NAMES: [&str; 13] = [
 pub(super) fn check(metadata: &MetadataMap) -> Result<()> {
     for key in metadata.keys() {
         let name = name_of(&key);
-        if name.starts_with(BEGIN) && !NAMES.contains(&name) {
+        if is_ours(name) && !NAMES.contains(&name) {
             return Err(unknown("header", name, &NAMES));
         }
     }
     Ok(())
 }
 
+/// Whether a header begins as ours do, with whatever sign in the place of the dash.
+fn is_ours(name: &str) -> bool {
+    let rest = name.strip_prefix(BEGIN.trim_end_matches('-'));
+    rest.is_some_and(|rest| !rest.starts_with(|sign: char| sign.is_ascii_alphanumeric()))
+}
+
+fn without_beginning(name: &str) -> &str {
+    let rest = name.strip_prefix(BEGIN.trim_end_matches('-'));
+    rest.map_or(name, |rest| rest.trim_start_matches(|sign: char| !sign.is_ascii_alphanumeric()))
+}
+
 /// The error for a name that is none of those that are `known`: a header, an option, a field of a body.
 pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let short: String = name.chars().take(MAX_NAME).collect();
-    let likeness =
-        |known: &str| strsim::jaro_winkler(known.trim_start_matches(BEGIN), short.trim_start_matches(BEGIN));
+    let likeness = |known: &str| strsim::jaro_winkler(without_beginning(known), without_beginning(&short));
     let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
     Error::invalid(format!("there is no {what} {short}{hint}"))
@@ -74,6 +86,7 @@ mod tests {
             ("x-airstrip-expected-row", "x-airstrip-expected-rows"),
             ("x-airstrip-ifversion", "x-airstrip-if-version"),
             ("x-airstrip-mode-bin", "x-airstrip-mode"),
+            ("x-airstrip_mode", "x-airstrip-mode"),
         ] {
             let mut metadata = MetadataMap::new();
             if name.ends_with("-bin") {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::metadata::MetadataMap;
 
-use super::headers::{header, unknown};
+use super::headers::{IF_VERSION, header, unknown};
 use super::lenient;
 use super::receive::Received;
 use crate::catalog::{Guards, PutMode, PutOptions, parse_transaction};
@@ -279,7 +279,7 @@ fn put_options(metadata: &MetadataMap) -> Result<PutOptions> {
             )));
         }
     };
-    let if_version = header(metadata, "x-airstrip-if-version")?.map(str::to_owned);
+    let if_version = header(metadata, IF_VERSION)?.map(str::to_owned);
     let merge_schema = match header(metadata, "x-airstrip-schema")? {
         None | Some("strict") => false,
         Some("merge") => true,

@@ -164,3 +164,41 @@ async fn registrations_reach_the_root_and_the_allowed_directories_only() {
     std::fs::write(server.root().join("forged.dataset.json"), forged).unwrap();
     assert_error(count(&mut client, "forged").await, Code::InvalidArgument, "--register-from");
 }
+
+#[tokio::test]
+async fn a_drop_takes_its_version_from_the_body() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 1)]).await.unwrap();
+    let mut insisting = server.client().await;
+    insisting.add_header("x-airstrip-if-version", "another").unwrap();
+    assert_error(act(&mut insisting, "drop_dataset", "t").await, Code::InvalidArgument, "ifVersion");
+    let body = r#"{"name":"t","ifVersion":"another"}"#;
+    assert_error(act(&mut client, "drop_dataset", body).await, Code::FailedPrecondition, "by now");
+    assert_eq!(count(&mut client, "t").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_new_dataset_hides_none_of_another_schema() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    std::fs::create_dir(server.root().join("fin.db")).unwrap();
+    put(&mut client, "fin.a", vec![batch(1, 1)]).await.unwrap();
+    act(&mut client, "drop_dataset", "fin.a").await.unwrap();
+    put(&mut client, "a", vec![batch(1, 3)]).await.unwrap();
+    std::fs::rename(server.root().join("a.parquet"), server.root().join("fin.db/a.parquet")).unwrap();
+    assert_eq!(count(&mut client, "fin.a").await.unwrap(), 3);
+    assert_error(put(&mut client, "fin.a", vec![batch(1, 1)]).await, Code::InvalidArgument, "hidden");
+    assert_eq!(count(&mut client, "fin.a").await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_registration_whose_file_is_gone_says_so_and_can_be_dropped() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 1)]).await.unwrap();
+    act(&mut client, "register_dataset", r#"{"name":"r","path":"t.parquet"}"#).await.unwrap();
+    act(&mut client, "drop_dataset", "t").await.unwrap();
+    assert_error(count(&mut client, "select * from r").await, Code::NotFound, "registration of t.parquet");
+    act(&mut client, "drop_dataset", "r").await.unwrap();
+}

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use arrow_flight::FlightClient;
 use arrow_flight::error::FlightError;
+use arrow_flight::sql::CommandStatementIngest;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::{TableDefinitionOptions, TableExistsOption, TableNotExistOption};
+use futures::StreamExt;
 use tonic::Code;
 
-use crate::harness::{Server, act, batch, get, put};
+use crate::harness::{Server, act, batch, get, names, number, put};
 
 const CLIENTS: usize = 32;
 const ROUNDS: usize = 12;
@@ -83,6 +89,75 @@ async fn every_read_is_exactly_one_version() {
     }
     assert!(reads > 20, "only {reads} reads found a dataset");
     assert_eq!(server.staged(), 0);
+}
+
+/// What changes a table finds it there or fails: it never makes one anew of the rows that it adds.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_do_not_bring_a_table_back_that_is_gone() {
+    let server = Server::start();
+    let mut sql = FlightSqlServiceClient::new(server.channel().await);
+    let mut other = server.client().await;
+    for round in 0..20 {
+        sql.execute_update("create table t (n bigint, v bigint)".to_owned(), None).await.unwrap();
+        let mut inserting = FlightSqlServiceClient::new(server.channel().await);
+        let inserts = tokio::spawn(async move {
+            while inserting.execute_update("insert into t values (1, 1)".to_owned(), None).await.is_ok() {}
+        });
+        tokio::time::sleep(Duration::from_millis(30 + round)).await;
+        act(&mut other, "drop_dataset", "t").await.unwrap();
+        inserts.await.unwrap();
+        assert_eq!(names(&mut other, "t").await, Vec::<String>::new(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_needs_its_table_fails_when_that_is_dropped_meanwhile() {
+    let server = Server::start();
+    let mut sql = FlightSqlServiceClient::new(server.channel().await);
+    let mut other = server.client().await;
+    put(&mut other, "t", vec![batch(1, 3)]).await.unwrap();
+    let definition = TableDefinitionOptions {
+        if_not_exist: TableNotExistOption::Fail.into(),
+        if_exists: TableExistsOption::Append.into(),
+    };
+    let command = CommandStatementIngest {
+        table_definition_options: Some(definition),
+        table: "t".to_owned(),
+        ..CommandStatementIngest::default()
+    };
+    let channel = server.channel().await;
+    let batches = futures::stream::iter([1, 2]).then(move |version| {
+        let mut dropping = FlightClient::new(channel.clone());
+        async move {
+            if version == 2 {
+                act(&mut dropping, "drop_dataset", "t").await.unwrap();
+            }
+            Ok(batch(version, 5))
+        }
+    });
+    assert!(sql.execute_ingest(command, batches).await.is_err());
+    assert_eq!(names(&mut other, "").await, Vec::<String>::new());
+    assert_eq!(server.staged(), 0);
+}
+
+/// Emptying a table takes along what comes meanwhile, and never fails for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncation_beside_inserts_is_done() {
+    let server = Server::start();
+    let mut sql = FlightSqlServiceClient::new(server.channel().await);
+    sql.execute_update("create table t (n bigint)".to_owned(), None).await.unwrap();
+    let mut inserting = FlightSqlServiceClient::new(server.channel().await);
+    let inserts = tokio::spawn(async move {
+        for _ in 0..60 {
+            inserting.execute_update("insert into t values (1)".to_owned(), None).await.unwrap();
+        }
+    });
+    while !inserts.is_finished() {
+        sql.execute_update("truncate table t".to_owned(), None).await.unwrap();
+    }
+    inserts.await.unwrap();
+    sql.execute_update("truncate table t".to_owned(), None).await.unwrap();
+    assert_eq!(number(&mut server.client().await, "select count(*) from t").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

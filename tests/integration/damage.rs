@@ -342,3 +342,18 @@ async fn a_file_that_may_not_grow_is_told_and_leaves_nothing() {
     let files = std::fs::read_dir(server.root().join("t")).unwrap();
     assert_eq!(files.count(), 3, "a log and two files");
 }
+
+#[tokio::test]
+async fn a_damaged_view_can_be_replaced_and_dropped() {
+    let server = Server::start();
+    let mut client = sql(&server).await;
+    let file = server.root().join("seen.view.json");
+    for mended_by in ["create or replace view seen as select 2 as n", "drop view seen"] {
+        update(&mut client, "create or replace view seen as select 1 as n").await.unwrap();
+        std::fs::write(&file, "{").unwrap();
+        let error = query(&mut client, "select n from seen").await.unwrap_err().to_string();
+        assert!(error.contains("DROP VIEW"), "{error}");
+        update(&mut client, mended_by).await.unwrap();
+    }
+    assert!(!file.exists());
+}

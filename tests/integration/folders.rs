@@ -142,6 +142,12 @@ async fn a_folder_of_several_tables_is_not_glued_together() {
         assert_error(get(&mut client, "shop").await, Code::FailedPrecondition, part);
     }
     assert_eq!(names(&mut client, "").await, Vec::<String>::new());
+    // Whoever names the folder may mean one of them, and not all.
+    let part = "files of several tables";
+    assert_error(put(&mut client, "shop", vec![batch(1, 1)]).await, Code::FailedPrecondition, part);
+    assert_error(act(&mut client, "drop_dataset", "shop").await, Code::FailedPrecondition, part);
+    let keeping = r#"{"name":"shop","keepOtherFiles":true}"#;
+    assert_error(act(&mut client, "drop_dataset", keeping).await, Code::FailedPrecondition, part);
     let registration = r#"{"name":"orders","path":"shop/orders.parquet"}"#;
     act(&mut client, "register_dataset", registration).await.unwrap();
     assert_eq!(count(&mut client, "select total from orders").await.unwrap(), 1);

@@ -11,9 +11,10 @@ use arrow_flight::FlightClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::harness::{Server, act, get, put};
+use crate::harness::{Server, act, assert_error, get, put};
 
 const ROWS: i64 = 160;
 const GROUP_ROWS: usize = 8;
@@ -336,6 +337,9 @@ async fn store(server: &Server, outside: &Path, rows: &[Row]) -> Vec<&'static st
     put(&mut client, "small", vec![RecordBatch::try_from_iter(small).unwrap()]).await.unwrap();
     client.metadata_mut().insert("x-airstrip-partition-by", "part,year".parse().unwrap());
     put(&mut client, "delta", vec![batch(rows, true)]).await.unwrap();
+    // Those of a dataset stay, and who asks for others is told.
+    let other = put(&mut client, "file", vec![batch(rows, true)]).await;
+    assert_error(other, Code::FailedPrecondition, "partitioned by nothing");
     client.metadata_mut().remove("x-airstrip-partition-by");
     let body = serde_json::json!({ "name": "registered", "path": outside.to_str().unwrap() });
     act(&mut client, "register_dataset", body.to_string()).await.unwrap();

@@ -218,6 +218,12 @@ async fn without_a_retention_nothing_is_kept_and_the_answer_says_so() {
     assert_eq!(fs::read_to_string(server.root().join("noted/README.md")).unwrap(), "README.md");
     assert!(names(&mut client, "").await.is_empty() && files(server.root()).is_empty());
     eventually(PATIENCE, || server.staged() == 0).await;
+
+    let server = Server::with_args(&["--trash-entries", "0"]);
+    let mut client = server.client().await;
+    put(&mut client, "t", vec![batch(1, 1)]).await.unwrap();
+    assert_eq!(put(&mut client, "t", vec![batch(2, 2)]).await.unwrap()["trashed"], false);
+    assert_eq!(act(&mut client, "drop_dataset", "t").await.unwrap()["trashed"], false);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::super::dataset::{Dataset, DeltaMark, Kind, Version};
 use super::super::name::DatasetRef;
 use super::super::store::Catalog;
-use super::super::write::{PutMode, PutOptions, Receipt};
+use super::super::write::{IfMissing, PutMode, PutOptions, Receipt};
 use super::conform::{Conform, merged};
 use super::writer::{DataWriter, Finished, Placed};
 use super::{delta_version, mark};
@@ -50,8 +50,12 @@ impl DeltaUpload {
         let now = match &base {
             Some(version) => Some(Columns::of_delta(version)),
             None if catalog.exists(&dataset)? => Some(Columns::of_plain(&catalog.describe(&dataset)?)),
+            None if options.if_missing == IfMissing::Fail => return Err(catalog.no_such_dataset(&dataset)),
             None => None,
         };
+        if let Some(now) = &now {
+            now.check_partitioned_by(&options.partition_by)?;
+        }
         let after = match (&now, options.mode) {
             (Some(now), PutMode::Append) if options.merge_schema => now.with(merged(schema, &now.schema)),
             (Some(now), PutMode::Append) => now.clone(),
@@ -151,6 +155,18 @@ impl Columns {
     fn of_plain(dataset: &Dataset) -> Self {
         let partitions = dataset.partition_fields.iter().map(|field| field.name().clone()).collect();
         Self { schema: dataset.lasting_schema(), partitions }
+    }
+
+    /// Fails where an upload asks for other partitions: those of a dataset stay.
+    fn check_partitioned_by(&self, wanted: &[String]) -> Result<()> {
+        if wanted.is_empty() || self.partitions == wanted {
+            return Ok(());
+        }
+        let now = if self.partitions.is_empty() { "nothing".to_owned() } else { self.partitions.join(", ") };
+        Err(Error::precondition(format!(
+            "the dataset is partitioned by {now}, which stays, and not by {}; drop the dataset first",
+            wanted.join(", ")
+        )))
     }
 
     fn with(&self, schema: Schema) -> Self {

@@ -9,7 +9,7 @@ use super::super::flight::Handler;
 use super::super::put::{LastLook, Uploading};
 use super::super::session::Client;
 use super::updated;
-use crate::catalog::{CATALOG, DatasetRef, PutMode, PutOptions, Upload};
+use crate::catalog::{CATALOG, DatasetRef, IfMissing, PutMode, PutOptions, Upload};
 use crate::engine::TableSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storing, blocking};
@@ -51,6 +51,10 @@ impl Handler {
             .await?
         };
         let mode = mode(&command, &table, exists)?;
+        let if_missing = match command.table_definition_options.unwrap_or_default().if_not_exist() {
+            TableNotExistOption::Fail => IfMissing::Fail,
+            TableNotExistOption::Unspecified | TableNotExistOption::Create => IfMissing::Make,
+        };
         let Some(columns) = receiver.schema().await? else {
             return Err(Error::invalid("the stream ended without a schema; nothing was stored"));
         };
@@ -59,7 +63,7 @@ impl Handler {
             if command.temporary {
                 return TableSink::temporary(catalog, &environment, &table, columns, mode);
             }
-            let options = PutOptions { mode, ..put };
+            let options = PutOptions { mode, if_missing, ..put };
             Upload::begin(catalog, table, columns, options).map(TableSink::Dataset)
         });
         let mut storing = Storing::new(sink.await?);

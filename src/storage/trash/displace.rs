@@ -114,7 +114,8 @@ impl Root {
 
     /// The bytes at `path`, if the trash may hold them.
     fn taken_by_trash(&self, path: &Path, label: &Label<'_>) -> Result<Option<u64>> {
-        if self.trash.options.retention.is_zero() || !Safeguard::Trash.stands() {
+        let keeps_none = self.trash.options.retention.is_zero() || self.trash.options.entries == 0;
+        if keeps_none || !Safeguard::Trash.stands() {
             return Ok(None);
         }
         let (bytes, limit) = (bytes_at(self.area().dir(), path, 0)?, self.trash_limit()?);

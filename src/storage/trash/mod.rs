@@ -194,10 +194,10 @@ impl Root {
             let Some((id, record)) = oldest else { return false };
             match self.expel(id, &record) {
                 Ok(Some(staged)) => {
-                    tracing::info!(
+                    tracing::warn!(
                         name = record.name,
                         bytes = record.bytes,
-                        "out of the trash: the disk is full"
+                        "removed from the trash for good: the disk is full"
                     );
                     self.discard(&staged);
                     return true;
