@@ -13,6 +13,7 @@
 //! | [`error`] | the error type | |
 //! | `safeguard` | what tests can take out | |
 //! | `failpoint` | where tests can have it fail | |
+//! | `fuzz` | what fuzzers call, in their builds alone | all above |
 //! | [`proto`] | the messages of `proto/`, generated | |
 //!
 //! # The life of a download
@@ -60,6 +61,8 @@ pub mod config;
 pub mod engine;
 pub mod error;
 mod failpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod safeguard;
 pub mod server;
 pub mod storage;

@@ -217,9 +217,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::{Catalog, CatalogOptions};
-    use crate::engine::{
-        AdmissionOptions, Engine, EngineOptions, Environment, MemoryBudget, Source, SqlLimits,
-    };
+    use crate::engine::{Engine, EngineOptions, Environment, Source};
     use crate::storage::Root;
 
     fn write(to: &Path, column: &str, rows: i64) {
@@ -233,19 +231,7 @@ mod tests {
 
     fn engine(root: &Path, plans: usize) -> Engine {
         let catalog = Catalog::new(Root::open(root, false).unwrap(), CatalogOptions::small()).unwrap();
-        let admission = AdmissionOptions { running: 1, waiting: 1, patience: Duration::from_secs(1) };
-        let sql = SqlLimits { bytes: 1 << 20, depth: 100, tables: 500, expressions: 10_000 };
-        let options = EngineOptions {
-            memory_bytes: 1 << 30,
-            budget: MemoryBudget::new(1 << 30, 1 << 30, 8 << 30),
-            value_bytes: 1 << 20,
-            spill_dir: None,
-            spill_bytes: 0,
-            threads: 2,
-            admission,
-            sql,
-            plans,
-        };
+        let options = EngineOptions { plans, ..EngineOptions::small() };
         Engine::new(Arc::new(catalog), &options).unwrap()
     }
 

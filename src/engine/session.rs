@@ -79,6 +79,28 @@ pub struct EngineOptions {
     pub plans: usize,
 }
 
+#[cfg(any(test, fuzzing))]
+impl EngineOptions {
+    /// Those of tests.
+    pub(crate) fn small() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            budget: MemoryBudget::new(1 << 30, 1 << 30, 8 << 30),
+            value_bytes: 1 << 20,
+            spill_dir: None,
+            spill_bytes: 0,
+            threads: 2,
+            admission: AdmissionOptions {
+                running: 1,
+                waiting: 1,
+                patience: std::time::Duration::from_secs(1),
+            },
+            sql: SqlLimits { bytes: 1 << 20, depth: 100, tables: 500, expressions: 10_000 },
+            plans: 10,
+        }
+    }
+}
+
 /// Runs SQL over the datasets of a catalog.
 #[derive(Debug)]
 pub struct Engine {

@@ -50,6 +50,10 @@ mod zero_copy;
 pub use download::DownloadOptions;
 pub use flight_sql::StatementsOptions;
 pub use http2::HttpOptions;
+#[cfg(any(test, fuzzing))]
+pub(crate) use receive::Decoder;
 pub use serve::{Server, ServerOptions};
 pub use session::SessionOptions;
+#[cfg(any(test, fuzzing))]
+pub(crate) use target::Target;
 pub use terms::UploadOptions;

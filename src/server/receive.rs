@@ -197,7 +197,7 @@ fn broken(status: &tonic::Status) -> Error {
 }
 
 /// Decodes the IPC messages of one stream.
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     schema: SchemaRef,
     /// The schema that batches are decoded in: string views come as bytes, to be checked in bulk.
     unchecked: SchemaRef,
@@ -207,7 +207,7 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Begins with the message of the schema.
-    pub(super) fn new(message: &FlightData) -> Result<Self> {
+    pub(crate) fn new(message: &FlightData) -> Result<Self> {
         let header = header(&message.data_header)?;
         if header.header_type() != MessageHeader::Schema {
             return Err(Error::invalid("a batch came before the schema"));
@@ -220,7 +220,7 @@ impl Decoder {
     }
 
     /// The batch of a message; a dictionary is kept for the batches that use it.
-    pub(super) fn decode(&mut self, message: &FlightData) -> Result<Option<RecordBatch>> {
+    pub(crate) fn decode(&mut self, message: &FlightData) -> Result<Option<RecordBatch>> {
         Failpoint::Decode.pass()?;
         let header = header(&message.data_header)?;
         match header.header_type() {

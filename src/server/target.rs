@@ -24,7 +24,7 @@ const FLIGHT_SQL_TYPES: &str = "type.googleapis.com/arrow.flight.protocol.sql.";
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A dataset's raw stream.
     Dataset(DatasetRef),
     /// The raw stream of an earlier version of a dataset.
@@ -44,7 +44,7 @@ pub(super) enum Target {
 
 /// Row groups of one version of a dataset, counted over its files in their order.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RowGroups {
+pub(crate) struct RowGroups {
     pub(super) dataset: DatasetRef,
     pub(super) version: String,
     pub(super) range: Range<u64>,
@@ -60,7 +60,7 @@ enum Reading {
 
 /// A query, what it runs in, and what its result must be.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct SqlQuery {
+pub(crate) struct SqlQuery {
     pub(super) source: Source,
     /// The options of the session that asked.
     pub(super) scope: Scope,
@@ -108,12 +108,12 @@ const SHOWN: usize = 100;
 
 impl Target {
     /// Reads a ticket: one of ours or of Flight SQL's; else a dataset's name; else SQL.
-    pub(super) async fn of_ticket(ticket: &Ticket, scope: Scope, catalog: &Arc<Catalog>) -> Result<Self> {
+    pub(crate) async fn of_ticket(ticket: &Ticket, scope: Scope, catalog: &Arc<Catalog>) -> Result<Self> {
         Self::of_bytes(&ticket.ticket, Reading::Ticket, scope, catalog).await
     }
 
     /// Reads a descriptor: a path names a dataset, a command is read like a ticket.
-    pub(super) async fn of_descriptor(
+    pub(crate) async fn of_descriptor(
         descriptor: &FlightDescriptor,
         scope: Scope,
         catalog: &Arc<Catalog>,
@@ -171,7 +171,7 @@ impl Target {
     }
 
     /// The target as the log shows it.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Dataset(dataset) | Self::RowGroups(RowGroups { dataset, .. }) => dataset.to_string(),
             Self::Version(dataset, _) => format!("{dataset} at an earlier version"),
