@@ -334,7 +334,11 @@ impl Catalog {
             if options.if_missing == IfMissing::Fail {
                 return Err(self.no_such_dataset(dataset));
             }
-            self.check_hides_nothing(dataset)?;
+            if self.is_version(dataset)? {
+                return Err(Error::invalid(format!(
+                    "{dataset} is how an earlier version of a dataset is named; it would be hidden"
+                )));
+            }
         }
         let path = Form::File.path(dataset);
         if self.root.area().is_dir(&path)? && !forms.contains(&Form::SuffixedDirectory) {
@@ -347,23 +351,6 @@ impl Catalog {
             self.check_version(dataset, wanted)?;
         }
         Ok(forms)
-    }
-
-    /// Fails for a new name by which something else is asked for.
-    fn check_hides_nothing(&self, dataset: &DatasetRef) -> Result<()> {
-        if self.is_version(dataset)? {
-            return Err(Error::invalid(format!(
-                "{dataset} is how an earlier version of a dataset is named; it would be hidden"
-            )));
-        }
-        let Some((schema, name)) = dataset.name.as_str().split_once('.') else { return Ok(()) };
-        match DatasetRef::parse(schema, name) {
-            Ok(other) if dataset.schema.is_default() && self.exists(&other)? => Err(Error::invalid(format!(
-                "{dataset} is how the dataset {name} of schema {schema} is named; it would be hidden. Its path has two \
-                 parts, {schema} and {name}"
-            ))),
-            _ => Ok(()),
-        }
     }
 
     /// Whether a name like `events@3` means a version of a dataset that is there.

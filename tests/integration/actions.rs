@@ -179,20 +179,6 @@ async fn a_drop_takes_its_version_from_the_body() {
 }
 
 #[tokio::test]
-async fn a_new_dataset_hides_none_of_another_schema() {
-    let server = Server::start();
-    let mut client = server.client().await;
-    std::fs::create_dir(server.root().join("fin.db")).unwrap();
-    put(&mut client, "fin.a", vec![batch(1, 1)]).await.unwrap();
-    act(&mut client, "drop_dataset", "fin.a").await.unwrap();
-    put(&mut client, "a", vec![batch(1, 3)]).await.unwrap();
-    std::fs::rename(server.root().join("a.parquet"), server.root().join("fin.db/a.parquet")).unwrap();
-    assert_eq!(count(&mut client, "fin.a").await.unwrap(), 3);
-    assert_error(put(&mut client, "fin.a", vec![batch(1, 1)]).await, Code::InvalidArgument, "hidden");
-    assert_eq!(count(&mut client, "fin.a").await.unwrap(), 3);
-}
-
-#[tokio::test]
 async fn a_registration_whose_file_is_gone_says_so_and_can_be_dropped() {
     let server = Server::start();
     let mut client = server.client().await;
