@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::disk::exhausted;
 use super::file::{FileStat, HeldFile};
@@ -201,11 +202,15 @@ pub fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
             .with_source(error);
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
-        // What a disk cannot give any more is lost with it.
-        _ if verb == "read" && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-            ErrorKind::DataLoss
-        }
         _ => ErrorKind::Internal,
     };
     Error::new(kind, format!("cannot {verb} {path}: {error}")).with_source(error)
+}
+
+/// The same where a file was read: what a disk cannot give any more is lost with it.
+pub(super) fn read_error(path: &Path, error: io::Error) -> Error {
+    if error.raw_os_error() != Some(Errno::IO.raw_os_error()) {
+        return io_error("read", path, error);
+    }
+    Error::data_loss(format!("the disk cannot read the file {}: {error}", path.display())).with_source(error)
 }

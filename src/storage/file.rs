@@ -15,7 +15,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::pread;
 
-use super::area::{io_error, open_file};
+use super::area::{io_error, open_file, read_error};
 use super::disk::check_reserve;
 use super::names::ColumnNames;
 use crate::error::{Error, Result};
@@ -202,7 +202,7 @@ impl HeldFile {
         Ok(buffer.into())
     }
 
-    /// What a failed [`read`](Self::read) means. A disk that cannot give what it was given has lost it.
+    /// What a failed [`read`](Self::read) means.
     pub fn read_error(&self, error: io::Error) -> Error {
         if let Some(ours) = Error::find_in(&error) {
             return ours.duplicate();
@@ -212,11 +212,7 @@ impl HeldFile {
             io::ErrorKind::UnexpectedEof => {
                 Error::data_loss(format!("the file {} was cut while it was read", path.display()))
             }
-            _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                Error::data_loss(format!("the disk cannot read the file {}: {error}", path.display()))
-                    .with_source(error)
-            }
-            _ => io_error("read", path, error),
+            _ => read_error(path, error),
         }
     }
 

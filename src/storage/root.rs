@@ -21,7 +21,7 @@ use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{Mode, OFlags, RenameFlags, fstat, fsync, openat, renameat, renameat_with};
 use uuid::Uuid;
 
-use super::area::{Area, io_error, open_file};
+use super::area::{Area, io_error, open_file, read_error};
 use super::delta::sweep_placed;
 use super::disk::served;
 use super::listing::read_entries;
@@ -535,10 +535,10 @@ fn check_format(area: &Area) -> Result<bool> {
     let mut text = String::new();
     match open_file(area.dir(), &path) {
         Ok(mut file) => {
-            file.read_to_string(&mut text).map_err(|error| io_error("read", &path, error))?;
+            file.read_to_string(&mut text).map_err(|error| read_error(&path, error))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(io_error("read", &path, error)),
+        Err(error) => return Err(read_error(&path, error)),
     }
     match text.trim() {
         // A crash came between the file's creation and its first byte.

@@ -10,7 +10,7 @@ use super::log::{DELTA_LOG, DeltaLog};
 use super::whole::entry_number;
 use crate::error::Result;
 use crate::storage::Area;
-use crate::storage::area::{io_error, open_file};
+use crate::storage::area::{io_error, open_file, read_error};
 use crate::storage::listing::{open_dir, read_entries};
 use crate::storage::root::Root;
 
@@ -63,7 +63,7 @@ pub(in crate::storage) fn sweep_placed(area: &Area, staging: &Path) -> Result<()
         }
         let mut text = Vec::new();
         let read = open_file(&dir, path).and_then(|mut file| file.read_to_end(&mut text));
-        read.map_err(|error| io_error("read", path, error))?;
+        read.map_err(|error| read_error(path, error))?;
         // One that was not written to its end is of files that were not moved yet.
         let Ok(note) = serde_json::from_slice::<Note>(&text) else { continue };
         if let Err(error) = sweep(area, &note) {
@@ -85,7 +85,7 @@ fn sweep(area: &Area, note: &Note) -> Result<()> {
             let path = log.join(&entry.name);
             let Some(mut file) = area.open_if_there(&path)? else { continue };
             let mut text = String::new();
-            file.read_to_string(&mut text).map_err(|error| io_error("read", &path, error))?;
+            file.read_to_string(&mut text).map_err(|error| read_error(&path, error))?;
             entries.push(text);
         }
     }

@@ -41,7 +41,7 @@ use super::log::DELTA_LOG;
 use super::whole::{has_checkpoint, hint_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
-use crate::storage::area::{if_there, io_error, no_regular_file, open_file};
+use crate::storage::area::{if_there, io_error, no_regular_file, open_file, read_error};
 use crate::storage::writeback::sync_file;
 use crate::storage::{FileStat, HeldFile, Root, Target, blocking};
 
@@ -137,7 +137,7 @@ impl TableStore {
             return Ok(None);
         };
         let mut text = Vec::new();
-        file.take(MAX_HINT).read_to_end(&mut text).map_err(|error| io_error("read", &path, error))?;
+        file.take(MAX_HINT).read_to_end(&mut text).map_err(|error| read_error(&path, error))?;
         let hint: Option<Value> = serde_json::from_slice(&text).ok();
         let Some(version) = hint.as_ref().and_then(|hint| hint.get("version")?.as_u64()) else {
             return Ok(None);
@@ -558,7 +558,7 @@ fn read(held: &HeldFile, range: Range<u64>) -> Result<Bytes> {
     let length = range.end.checked_sub(range.start).and_then(|length| usize::try_from(length).ok());
     held.read(range.start, length.unwrap_or(usize::MAX)).map_err(|error| {
         let ours = Error::find_in(&error).map(Error::duplicate);
-        ours.unwrap_or_else(|| io_error("read", held.path(), error))
+        ours.unwrap_or_else(|| read_error(held.path(), error))
     })
 }
 

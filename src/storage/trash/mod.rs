@@ -40,7 +40,7 @@ pub use record::Why;
 use limits::{Entries, excess};
 use record::{MAX_RECORD_BYTES, Mark, Record, TrashId};
 
-use super::area::{if_there, io_error};
+use super::area::{if_there, io_error, read_error};
 use super::others::list_others;
 use super::root::{Root, staged_path};
 use crate::error::{Error, Result};
@@ -301,9 +301,7 @@ impl Root {
         let path = id.record();
         let Some(file) = self.area().open_if_there(&path)? else { return Ok(None) };
         let mut text = String::new();
-        file.take(MAX_RECORD_BYTES)
-            .read_to_string(&mut text)
-            .map_err(|error| io_error("read", &path, error))?;
+        file.take(MAX_RECORD_BYTES).read_to_string(&mut text).map_err(|error| read_error(&path, error))?;
         let record: Record = serde_json::from_str(&text)
             .map_err(|error| Error::data_loss(format!("{} is damaged: {error}", path.display())))?;
         let record = Arc::new(record);
