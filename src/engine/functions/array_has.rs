@@ -10,45 +10,18 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, OffsetSizeTrait};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{and_not, nullif};
 use arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::functions_nested::array_has::array_has_udf;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-/// Puts the function in the place of DataFusion's.
-#[derive(Debug)]
-pub(super) struct UnknownElements {
-    function: Arc<ScalarUDF>,
-}
+use super::replacement::Replacement;
 
-impl UnknownElements {
-    pub(super) fn new() -> Self {
-        Self { function: Arc::new(ScalarUDF::from(ArrayHas { inner: array_has_udf() })) }
-    }
-}
-
-impl FunctionRewrite for UnknownElements {
-    fn name(&self) -> &'static str {
-        "unknown_elements"
-    }
-
-    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
-        Ok(match expr {
-            Expr::ScalarFunction(ScalarFunction { func, args })
-                if func.name() == self.function.name() && func != self.function =>
-            {
-                let call = ScalarFunction::new_udf(Arc::clone(&self.function), args);
-                Transformed::yes(Expr::ScalarFunction(call))
-            }
-            other => Transformed::no(other),
-        })
-    }
+/// The function in the place of DataFusion's.
+pub(super) fn unknown_elements() -> Replacement {
+    Replacement::of_all("unknown_elements", ScalarUDF::from(ArrayHas { inner: array_has_udf() }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

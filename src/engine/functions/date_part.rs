@@ -9,18 +9,16 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::functions::datetime::date_part as original;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
 };
+
+use super::replacement::Replacement;
 
 /// DataFusion's function, which gives no bounds that are NULL.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -29,27 +27,13 @@ struct DatePart {
 }
 
 /// The function.
-pub(super) fn date_part() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::new_from_impl(DatePart { inner: original() }))
+pub(super) fn date_part() -> ScalarUDF {
+    ScalarUDF::new_from_impl(DatePart { inner: original() })
 }
 
 /// `EXTRACT(… FROM …)` with this function: DataFusion plans it with its own, whichever is registered.
-#[derive(Debug)]
-pub(super) struct Extract;
-
-impl FunctionRewrite for Extract {
-    fn name(&self) -> &'static str {
-        "extract"
-    }
-
-    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
-        Ok(match expr {
-            Expr::ScalarFunction(ScalarFunction { func, args }) if func == original() => {
-                Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(date_part(), args)))
-            }
-            other => Transformed::no(other),
-        })
-    }
+pub(super) fn extract() -> Replacement {
+    Replacement::of_all("extract", date_part())
 }
 
 impl ScalarUDFImpl for DatePart {

@@ -9,45 +9,18 @@ use std::sync::Arc;
 use arrow::array::{ListArray, NullArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::functions_nested::make_array::make_array_udf;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
 
-/// Puts the function in the place of DataFusion's where all arguments have the type of NULL.
-#[derive(Debug)]
-pub(super) struct ListsOfNulls {
-    function: Arc<ScalarUDF>,
-}
+use super::replacement::Replacement;
 
-impl ListsOfNulls {
-    pub(super) fn new() -> Self {
-        Self { function: Arc::new(ScalarUDF::from(MakeArray { inner: make_array_udf() })) }
-    }
-}
-
-impl FunctionRewrite for ListsOfNulls {
-    fn name(&self) -> &'static str {
-        "lists_of_nulls"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
-        Ok(match expr {
-            Expr::ScalarFunction(ScalarFunction { func, args })
-                if func.name() == self.function.name() && all_null(&args, schema) =>
-            {
-                let call = ScalarFunction::new_udf(Arc::clone(&self.function), args);
-                Transformed::yes(Expr::ScalarFunction(call))
-            }
-            other => Transformed::no(other),
-        })
-    }
+/// The function in the place of DataFusion's where all arguments have the type of NULL.
+pub(super) fn lists_of_nulls() -> Replacement {
+    Replacement::of_those("lists_of_nulls", ScalarUDF::from(MakeArray { inner: make_array_udf() }), all_null)
 }
 
 /// Whether all arguments have the type of NULL, and there are some.

@@ -14,6 +14,7 @@ mod map_extract;
 mod overflow;
 mod percentile_cont;
 mod regexp_flags;
+mod replacement;
 mod round;
 mod session_values;
 mod sum;
@@ -42,9 +43,9 @@ use crate::safeguard::{Safeguard, standing};
 pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
     let rewrites: [(Safeguard, Arc<dyn FunctionRewrite + Send + Sync>); 4] = [
         (Safeguard::NestedExtremes, Arc::new(NestedExtremes::new())),
-        (Safeguard::DatePart, Arc::new(date_part::Extract)),
-        (Safeguard::ListsOfNulls, Arc::new(make_array::ListsOfNulls::new())),
-        (Safeguard::UnknownElements, Arc::new(array_has::UnknownElements::new())),
+        (Safeguard::DatePart, Arc::new(date_part::extract())),
+        (Safeguard::ListsOfNulls, Arc::new(make_array::lists_of_nulls())),
+        (Safeguard::UnknownElements, Arc::new(array_has::unknown_elements())),
     ];
     for rewrite in standing(rewrites) {
         state.register_function_rewrite(rewrite)?;
@@ -67,7 +68,7 @@ pub(super) fn replace_functions(state: &mut SessionState) -> Result<()> {
 fn replace_scalars(state: &mut SessionState) -> Result<()> {
     let [round, ceil, floor] = round::functions().map(Arc::new);
     let scalars = [
-        (Safeguard::DatePart, date_part::date_part()),
+        (Safeguard::DatePart, Arc::new(date_part::date_part())),
         (Safeguard::Rounding, round),
         (Safeguard::Rounding, ceil),
         (Safeguard::Rounding, floor),
