@@ -907,10 +907,10 @@ fn set_nullable(names: &Names, table: &TableReference, column: &str, nullable: b
     names.catalog.set_nullable(&names.find(table)?, column, nullable).map(|()| 0)
 }
 
-/// An empty table with the same columns takes the table's place.
 /// How often a table is emptied anew whose rows change meanwhile.
 const TRUNCATIONS: usize = 100;
 
+/// An empty table with the same columns takes the table's place.
 fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     if let Some(name) = names.temporary(table) {
         let schema = names.environment.temporary.columns(name)?;
@@ -922,8 +922,7 @@ fn truncate(names: &Names, table: &TableReference) -> Result<u64> {
     loop {
         let described = names.catalog.describe(&table)?;
         let before = described.version();
-        let emptied = empty(&names.catalog, &table, &described);
-        match emptied {
+        match empty(&names.catalog, &table, &described) {
             // Somebody else's change came between: these rows go too.
             Err(error)
                 if error.kind() == ErrorKind::FailedPrecondition

@@ -4,8 +4,8 @@ use tonic::metadata::{KeyRef, MetadataMap};
 
 use crate::error::{Error, Result};
 
-/// How they begin.
-const BEGIN: &str = "x-airstrip-";
+/// How they begin, before a dash.
+const BEGIN: &str = "x-airstrip";
 /// The version that a dataset must have.
 pub(super) const IF_VERSION: &str = "x-airstrip-if-version";
 
@@ -33,28 +33,25 @@ const NAMES: [&str; 13] = [
 pub(super) fn check(metadata: &MetadataMap) -> Result<()> {
     for key in metadata.keys() {
         let name = name_of(&key);
-        if is_ours(name) && !NAMES.contains(&name) {
+        if own_part(name).is_some() && !NAMES.contains(&name) {
             return Err(unknown("header", name, &NAMES));
         }
     }
     Ok(())
 }
 
-/// Whether a header begins as ours do, with whatever sign in the place of the dash.
-fn is_ours(name: &str) -> bool {
-    let rest = name.strip_prefix(BEGIN.trim_end_matches('-'));
-    rest.is_some_and(|rest| !rest.starts_with(|sign: char| sign.is_ascii_alphanumeric()))
-}
-
-fn without_beginning(name: &str) -> &str {
-    let rest = name.strip_prefix(BEGIN.trim_end_matches('-'));
-    rest.map_or(name, |rest| rest.trim_start_matches(|sign: char| !sign.is_ascii_alphanumeric()))
+/// What comes after the beginning of ours, with whatever sign in the place of the last dash; `None` of other headers.
+fn own_part(name: &str) -> Option<&str> {
+    let is_sign = |sign: char| !sign.is_ascii_alphanumeric();
+    let rest = name.strip_prefix(BEGIN)?;
+    (rest.is_empty() || rest.starts_with(is_sign)).then(|| rest.trim_start_matches(is_sign))
 }
 
 /// The error for a name that is none of those that are `known`: a header, an option, a field of a body.
 pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let short: String = name.chars().take(MAX_NAME).collect();
-    let likeness = |known: &str| strsim::jaro_winkler(without_beginning(known), without_beginning(&short));
+    let wanted = own_part(&short).unwrap_or(&short);
+    let likeness = |known: &str| strsim::jaro_winkler(own_part(known).unwrap_or(known), wanted);
     let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
     Error::invalid(format!("there is no {what} {short}{hint}"))
