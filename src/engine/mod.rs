@@ -29,6 +29,7 @@ mod optimizer;
 mod origins;
 mod output;
 mod parameters;
+mod pass_through;
 mod plan_cache;
 mod planning;
 mod query;

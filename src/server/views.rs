@@ -9,9 +9,7 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::ByteViewType;
 
 use super::strings::{INLINE_BYTES, parts};
-
-/// Buffers that hold no more than this together are sent as they are.
-const NEGLIGIBLE_BYTES: usize = 16 << 10;
+use crate::storage::{NEGLIGIBLE_BYTES, held_by_views, is_mostly_used};
 
 /// The views over buffers that hold little else than their strings; `None` where they do already, or point elsewhere.
 ///
@@ -19,7 +17,7 @@ const NEGLIGIBLE_BYTES: usize = 16 << 10;
 /// views are written anew. Strings that lie scattered are copied together.
 pub(super) fn compact<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let views = column.as_byte_view::<T>();
-    let held = held(views);
+    let held = held_by_views(views);
     if held <= NEGLIGIBLE_BYTES {
         return None;
     }
@@ -30,15 +28,6 @@ pub(super) fn compact<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let cut = used.stretches.iter().map(ExactSizeIterator::len).sum();
     let is_dense = is_mostly_used(cut, used.string_bytes);
     Some(if is_dense { Arc::new(cut_to(views, &used.stretches)) } else { Arc::new(views.gc()) })
-}
-
-/// Bytes of the buffers that views point into.
-fn held<T: ByteViewType>(views: &GenericByteViewArray<T>) -> usize {
-    views.data_buffers().iter().map(Buffer::len).sum()
-}
-
-fn is_mostly_used(held: usize, used: usize) -> bool {
-    held <= used + used / 4
 }
 
 /// What views use of the buffers that they point into.
@@ -127,7 +116,8 @@ mod tests {
         let compacted = compacted.as_string_view();
         assert_eq!(compacted, &slice);
         assert!(
-            held(compacted) <= held(&all) / 2 && compacted.data_buffers().len() < all.data_buffers().len()
+            held_by_views(compacted) <= held_by_views(&all) / 2
+                && compacted.data_buffers().len() < all.data_buffers().len()
         );
         let within = |buffer: &Buffer| {
             all.data_buffers().iter().any(|all| all.as_slice().as_ptr_range().contains(&buffer.as_ptr()))
@@ -143,7 +133,7 @@ mod tests {
         let some = arrow::compute::take(&all, &arrow::array::UInt32Array::from(some), None).unwrap();
         let compacted = compact::<StringViewType>(&some).unwrap();
         assert_eq!(&compacted, &some);
-        assert!(held(compacted.as_string_view()) < 10_000);
+        assert!(held_by_views(compacted.as_string_view()) < 10_000);
         assert!(compact::<StringViewType>(&(Arc::new(all) as ArrayRef)).is_none(), "nothing is gained");
     }
 
@@ -162,7 +152,7 @@ mod tests {
             let cut = cut_to(&slice, &used.stretches);
             prop_assert_eq!(&cut, &slice);
             prop_assert!(cut.to_data().validate_full().is_ok());
-            prop_assert_eq!(held(&cut), used.string_bytes);
+            prop_assert_eq!(held_by_views(&cut), used.string_bytes);
         }
     }
 }

@@ -36,6 +36,7 @@ mod trash;
 mod trust;
 mod types;
 mod unite;
+mod view_buffers;
 mod writeback;
 
 pub use area::{Area, io_error, no_regular_file};
@@ -67,6 +68,7 @@ pub use types::{
     rewrite_field, storable, with_order_of, without_views,
 };
 pub use unite::{Clash, bare_type, unite};
+pub use view_buffers::{NEGLIGIBLE_BYTES, held_by_views, is_mostly_used};
 
 use std::num::NonZeroUsize;
 

@@ -4,30 +4,22 @@
 //! such batches keeps all of that, and who counts them counts it for each: a merge of two sorted partitions reserved a hundred
 //! megabytes for four batches of half a one.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::buffer::Buffer;
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType};
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, StringViewType};
 use arrow::error::ArrowError;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Statistics};
+use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 
-type DfResult<T> = Result<T, DataFusionError>;
-
-/// Buffers that hold no more than this together stay as they are.
-const NEGLIGIBLE_BYTES: usize = 16 << 10;
+use crate::engine::pass_through::{PassThrough, Passing};
+use crate::storage::{NEGLIGIBLE_BYTES, held_by_views, is_mostly_used};
 
 /// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.
 pub fn dense(batch: &RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
@@ -51,12 +43,9 @@ fn gathered(column: &ArrayRef) -> Option<ArrayRef> {
 
 fn gathered_views<T: ByteViewType>(column: &ArrayRef) -> Option<ArrayRef> {
     let views = column.as_byte_view::<T>();
-    let held: usize = views.data_buffers().iter().map(Buffer::len).sum();
-    if held <= NEGLIGIBLE_BYTES {
-        return None;
-    }
-    let used = views.total_buffer_bytes_used();
-    (held > used + used / 4).then(|| Arc::new(views.gc()) as ArrayRef)
+    let held = held_by_views(views);
+    (held > NEGLIGIBLE_BYTES && !is_mostly_used(held, views.total_buffer_bytes_used()))
+        .then(|| Arc::new(views.gc()) as ArrayRef)
 }
 
 /// Whether an operator keeps or counts the batches of its inputs.
@@ -80,81 +69,31 @@ pub(super) fn densely(input: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> 
     let is_view = |data_type: &DataType| matches!(data_type, DataType::Utf8View | DataType::BinaryView);
     let has_views = input.schema().fields().iter().any(|field| is_view(field.data_type()));
     let input = Arc::clone(input);
-    if has_views && !input.is::<Dense>() { Arc::new(Dense { input }) } else { input }
+    if has_views && !input.is::<PassThrough<Dense>>() { PassThrough::over(input, Dense) } else { input }
 }
 
 /// Gives the batches of its input with their strings copied together.
 #[derive(Debug)]
-struct Dense {
-    input: Arc<dyn ExecutionPlan>,
-}
+struct Dense;
 
-impl DisplayAs for Dense {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dense")
-    }
-}
+impl Passing for Dense {
+    const NAME: &'static str = "Dense";
 
-impl ExecutionPlan for Dense {
-    fn name(&self) -> &'static str {
-        "Dense"
+    fn unread(&self) -> Self {
+        Self
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn execute(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
-    ) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let input = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self { input }))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let schema: SchemaRef = input.schema();
-        let batches = input.map(|batch| {
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let batches = input.execute(partition, context)?.map(|batch| {
             let batch = batch?;
             Ok(dense(&batch)?.unwrap_or(batch))
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> DfResult<Arc<Statistics>> {
-        Ok(Arc::clone(&inputs[0]))
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        true
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+        Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), batches)))
     }
 }
 

@@ -20,6 +20,7 @@ use super::expressions::Growth;
 use super::projection::SizedProjection;
 use super::slices::Slices;
 use crate::engine::control::Control;
+use crate::engine::pass_through::PassThrough;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
@@ -51,8 +52,9 @@ pub(in crate::engine) fn by_size(
                 return Ok(Transformed::yes(sized_filter(filter, sizes, control)?));
             }
         } else if let Some((rows, tried)) = rows_of(&plan, sizes)? {
-            let slices = |input: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
-                Arc::new(Slices::of(Arc::clone(input), rows, control.clone()).trying(tried.clone()))
+            let slices = |input: &Arc<dyn ExecutionPlan>| {
+                let slices = Slices::of(rows, control.clone()).trying(tried.clone());
+                PassThrough::over(Arc::clone(input), slices)
             };
             let inputs: Vec<_> = plan.children().into_iter().map(slices).collect();
             return Ok(Transformed::yes(replace_children_if_necessary(plan, inputs)?));

@@ -7,24 +7,21 @@ use std::task::{Context, Poll, ready};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Statistics};
+use datafusion::common::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
 
 use super::function::TooLarge;
 use crate::engine::control::Control;
+use crate::engine::pass_through::Passing;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
 /// Gives the batches of its input in slices of a number of rows. Between two of them the query can be stopped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Slices {
-    input: Arc<dyn ExecutionPlan>,
     rows: usize,
     /// What the operator computes of a slice: where that is too much, the slice has fewer rows.
     tried: Vec<Arc<dyn PhysicalExpr>>,
@@ -32,9 +29,9 @@ pub(super) struct Slices {
 }
 
 impl Slices {
-    /// The batches of `input` in slices of `rows` rows.
-    pub(super) fn of(input: Arc<dyn ExecutionPlan>, rows: usize, control: Control) -> Self {
-        Self { input, rows: rows.max(1), tried: Vec::new(), control }
+    /// Slices of `rows` rows.
+    pub(super) fn of(rows: usize, control: Control) -> Self {
+        Self { rows: rows.max(1), tried: Vec::new(), control }
     }
 
     /// The same of fewer rows where these come to too much for one of `tried`.
@@ -43,68 +40,26 @@ impl Slices {
     }
 }
 
-impl DisplayAs for Slices {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slices: rows={}", self.rows)
-    }
-}
+impl Passing for Slices {
+    const NAME: &'static str = "Slices";
 
-impl ExecutionPlan for Slices {
-    fn name(&self) -> &'static str {
-        "Slices"
+    fn unread(&self) -> Self {
+        self.clone()
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn execute(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
-    ) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let input = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self::of(input, self.rows, self.control.clone()).trying(self.tried.clone())))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> DfResult<SendableRecordBatchStream> {
+        let input = input.execute(partition, context)?;
         let (rows, tried, control) = (self.rows, self.tried.clone(), self.control.clone());
         Ok(Box::pin(Sliced { input, most: rows, rows, tried, rest: None, control }))
     }
 
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> DfResult<Arc<Statistics>> {
-        Ok(Arc::clone(&inputs[0]))
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        true
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+    fn fmt_as(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slices: rows={}", self.rows)
     }
 }
 
@@ -169,6 +124,7 @@ mod tests {
     use datafusion::physical_plan::collect;
 
     use super::*;
+    use crate::engine::pass_through::PassThrough;
     use crate::error::Error;
 
     fn slices(rows: usize, control: &Control) -> Arc<dyn ExecutionPlan> {
@@ -176,7 +132,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap();
         let schema = batch.schema();
         let input = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None).unwrap();
-        Arc::new(Slices::of(input, rows, control.clone()))
+        PassThrough::over(input, Slices::of(rows, control.clone()))
     }
 
     #[tokio::test]
