@@ -2,16 +2,9 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
+mod server;
 
-use airstrip::fuzz::{Fuzzed, end_at_panics, judge};
+use airstrip::fuzz::{end_at_panics, judge};
 use libfuzzer_sys::fuzz_target;
-use tempfile::TempDir;
 
-static ROOT: LazyLock<(TempDir, Fuzzed)> = LazyLock::new(|| {
-    let root = tempfile::tempdir().expect("a directory");
-    let fuzzed = Fuzzed::new(root.path()).expect("a server");
-    (root, fuzzed)
-});
-
-fuzz_target!(init: end_at_panics(), |bytes: &[u8]| judge(&ROOT.1.parquet(bytes)));
+fuzz_target!(init: end_at_panics(), |bytes: &[u8]| judge(&server::server().parquet(bytes)));
