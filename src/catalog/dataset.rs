@@ -124,7 +124,7 @@ pub struct Dataset {
     /// its own.
     pub schema: SchemaRef,
     /// The columns of the files, then the partition columns: the order in which they are read.
-    pub(super) physical: SchemaRef,
+    pub physical: SchemaRef,
     /// The columns that the files hold.
     pub file_schema: SchemaRef,
     /// The columns that come from `key=value` folders.
@@ -208,7 +208,7 @@ impl Dataset {
     }
 
     /// The place in [`physical`](Self::physical) of a column of the schema.
-    pub(super) fn place(&self, column: usize) -> usize {
+    pub fn place(&self, column: usize) -> usize {
         if Arc::ptr_eq(&self.schema, &self.physical) {
             return column;
         }

@@ -34,7 +34,7 @@ pub struct ColumnStats {
 
 impl PartFile {
     /// The statistics that this file's footer holds for the columns of `schema`.
-    pub(super) fn statistics(&self, schema: &SchemaRef) -> Result<Statistics> {
+    pub fn statistics(&self, schema: &SchemaRef) -> Result<Statistics> {
         let statistics = statistics_of(&self.footer, &self.path, schema)?;
         if self.deleted.is_none() {
             return Ok(statistics);

@@ -4,30 +4,22 @@
 //! another program drops in is visible to the next request. The methods here block on files; callers
 //! on a runtime go through [`storage::blocking`](crate::storage::blocking).
 
-mod adapt;
-mod by_partition;
-mod cached;
-mod damage;
 mod dataset;
 mod delta;
 mod describe;
-mod information;
 mod keys;
 mod layout;
 mod name;
 mod partitions;
-mod provider;
 mod raw;
 mod registration;
 mod removal;
 mod replacing;
-mod selectivity;
 mod several;
 mod shared_keys;
 mod sink;
 mod snapshot;
 mod store;
-mod table;
 mod trash;
 mod view;
 mod write;
@@ -37,12 +29,10 @@ pub use delta::{AtVersion, MaintenanceOptions, Optimized, RowChange, Vacuumed, p
 pub use describe::ColumnStats;
 pub use keys::{ForeignKey, KeyRule, Keys, PrimaryKey};
 pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};
-pub use provider::{CATALOG, INFORMATION_SCHEMA, Namespace, PlanView, QueryCatalog, SYSTEM_SCHEMA};
-pub use raw::{Piece, PieceScan, RawScan, snapshot_of};
+pub use raw::{Piece, PieceScan, RawScan};
 pub use replacing::{Guards, ReplaceOptions};
 pub use snapshot::Snapshot;
 pub use store::{Catalog, CatalogOptions, Listed};
-pub use table::{FILE_COLUMN, ROW_COLUMN, partition_rows};
 pub use trash::{DroppedKind, InTrash, Restored, Undrop};
 pub use view::View;
 pub use write::{DropOptions, Dropped, IfMissing, PutMode, PutOptions, Receipt, TemporaryUpload, Upload};

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::ScalarValue;
+use datafusion::common::{Result as DfResult, ScalarValue};
 use percent_encoding::percent_decode_str;
 
-use super::provider::DfResult;
 use crate::error::{Error, Result};
 use crate::storage::Part;
 

@@ -1,7 +1,6 @@
 //! The raw stream of a dataset: its rows in order, in exactly the schema that was stored, or some of its
 //! columns.
 
-use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use super::snapshot::Snapshot;
-use super::table::SnapshotTable;
 use crate::error::{Error, Result};
 use crate::failpoint::Failpoint;
 use crate::storage::{
@@ -39,11 +37,6 @@ pub struct RawScan {
     /// Whether batches are cast to `schema` here, and not by the encoder of messages, which knows only
     /// the casts from what Parquet can hold to what was stored.
     is_cast: bool,
-}
-
-/// The snapshot behind a table that [`Catalog::table`](super::Catalog::table) made.
-pub fn snapshot_of(provider: &dyn Any) -> Option<Arc<Snapshot>> {
-    provider.downcast_ref::<SnapshotTable>().and_then(|table| table.snapshot().cloned())
 }
 
 /// A piece of a [`RawScan`].

@@ -43,7 +43,7 @@ impl Snapshot {
     }
 
     /// Whether the files of these parts are held.
-    pub(super) fn holds(&self, parts: &[usize]) -> bool {
+    pub fn holds(&self, parts: &[usize]) -> bool {
         parts.iter().all(|part| self.files[*part].get().is_some())
     }
 
@@ -54,7 +54,7 @@ impl Snapshot {
 
     /// Opens the files of these parts. [`Aborted`](ErrorKind::Aborted) where one is not there any more, or is another one
     /// than was looked at.
-    pub(super) fn hold(&self, parts: &[usize]) -> Result<()> {
+    pub fn hold(&self, parts: &[usize]) -> Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
         let missing: Vec<usize> = parts.iter().copied().filter(|part| !self.holds(&[*part])).collect();
         let opened = parallel_map(&missing, |part| self.open(source, *part));
@@ -88,7 +88,7 @@ impl Snapshot {
     }
 
     /// The open file of a part.
-    pub(super) fn file(&self, part: usize) -> Result<&HeldFile> {
+    pub fn file(&self, part: usize) -> Result<&HeldFile> {
         let file = self.files.get(part).and_then(OnceLock::get);
         file.ok_or_else(|| Error::internal("a file is read that the snapshot does not hold"))
     }

@@ -178,6 +178,16 @@ impl Catalog {
         self.columns.clear();
     }
 
+    /// The footers of files that were read.
+    pub fn footers(&self) -> &Arc<FooterCache> {
+        &self.footers
+    }
+
+    /// The columns of files that are kept decoded.
+    pub fn columns(&self) -> &Arc<ColumnCache> {
+        &self.columns
+    }
+
     /// The root that is served.
     pub fn root(&self) -> &Root {
         &self.root
@@ -376,7 +386,8 @@ impl Catalog {
         distinct.iter().map(lock).collect()
     }
 
-    pub(super) fn check_schema(&self, schema: &SchemaName) -> Result<()> {
+    /// Fails where there is no such schema.
+    pub fn check_schema(&self, schema: &SchemaName) -> Result<()> {
         if self.has_schema(schema)? {
             return Ok(());
         }

@@ -58,7 +58,7 @@ impl Catalog {
     }
 
     /// The same, or else the one whose name differs only in case.
-    pub(super) fn find_view(&self, view: &DatasetRef) -> Result<Option<View>> {
+    pub fn find_view(&self, view: &DatasetRef) -> Result<Option<View>> {
         if let Some(found) = self.view(view)? {
             return Ok(Some(found));
         }

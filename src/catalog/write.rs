@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
 
 use super::dataset::{Dataset, Kind, PartFile, Version};
 use super::delta::{AtVersion, Conform, DeltaUpload};
@@ -15,7 +14,6 @@ use super::raw::RawScan;
 use super::replacing::Guards;
 use super::snapshot::Snapshot;
 use super::store::{Catalog, can_be};
-use super::table::SnapshotTable;
 use super::trash::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::Failpoint;
@@ -313,16 +311,6 @@ impl BatchSink for TemporaryUpload {
 }
 
 impl Catalog {
-    /// A snapshot as a table of DataFusion's.
-    pub fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
-        Arc::new(SnapshotTable::new(snapshot, Arc::clone(&self.footers), Arc::clone(&self.columns)))
-    }
-
-    /// The same, with two columns that tell where each row lies.
-    pub fn located_table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
-        Arc::new(SnapshotTable::located(snapshot, Arc::clone(&self.footers), Arc::clone(&self.columns)))
-    }
-
     /// Fails where an upload may not go through; gives the forms that the dataset has.
     pub(super) fn check_put(&self, dataset: &DatasetRef, options: &PutOptions) -> Result<Vec<Form>> {
         let forms = self.forms(dataset)?;

@@ -17,10 +17,10 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::input::InputTable;
 use super::parameters::{Wanted, columns_for, is_text};
 use super::session::Engine;
 use super::statement::parse;
+use super::tables::InputTable;
 use crate::error::{Error, Result};
 
 /// The name of the stream in the plan.

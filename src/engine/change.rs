@@ -33,10 +33,11 @@ use super::running::{Activity, State};
 use super::session::Engine;
 use super::sql::correct;
 use super::statement::{check_no_parameters, parse};
+use super::tables::{CATALOG, SnapshotTable};
 use super::undrop::Undropped;
 use crate::catalog::{
-    CATALOG, Catalog, Dataset, DatasetRef, DropOptions, DroppedKind, IfMissing, PutMode, PutOptions,
-    RowChange, SchemaName, Snapshot, TemporaryUpload, Undrop, Upload, View,
+    Catalog, Dataset, DatasetRef, DropOptions, DroppedKind, IfMissing, PutMode, PutOptions, RowChange,
+    SchemaName, Snapshot, TemporaryUpload, Undrop, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
@@ -418,7 +419,7 @@ impl Engine {
         let snapshot = Arc::clone(rows.snapshot());
         let plan = async move {
             planner.datasets().fix(name, Arc::clone(&snapshot));
-            let located = provider_as_source(catalog.located_table(snapshot));
+            let located = provider_as_source(Arc::new(SnapshotTable::located(&catalog, snapshot)));
             let Changing { query, shape, operation } =
                 Changing::of(planner.logical(statement).await?, &located)?;
             let (bound, row) = values.map_or((None, 0), |(bound, row)| (Some(bound), row));

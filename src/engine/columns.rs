@@ -8,7 +8,8 @@ use datafusion::common::Column;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
 
-use crate::catalog::{Snapshot, snapshot_of};
+use super::tables::snapshot_behind;
+use crate::catalog::Snapshot;
 
 /// Columns of a snapshot.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ impl StoredColumns {
             }
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() => {
                 let provider = source_as_provider(&scan.source).ok()?;
-                let snapshot = snapshot_of(provider.as_ref() as &dyn Any)?;
+                let snapshot = snapshot_behind(provider.as_ref() as &dyn Any)?;
                 let all = || (0..snapshot.dataset.schema.fields().len()).collect();
                 let columns = scan.projection.clone().unwrap_or_else(all);
                 Self { snapshot, columns, limit: None }.limited(scan.fetch)

@@ -21,6 +21,13 @@ impl From<DataFusionError> for Error {
     }
 }
 
+/// Carries our error through DataFusion, from which [`Error::from`] takes it out again as it was.
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 fn classify(error: &DataFusionError) -> (ErrorKind, String) {
     use ErrorKind::{DataLoss, Internal, InvalidArgument, ResourceExhausted, Unimplemented};
     let root = error.find_root();

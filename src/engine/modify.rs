@@ -20,7 +20,8 @@ use datafusion::sql::sqlparser::ast::{
 use tokio::sync::OwnedMutexGuard;
 
 use super::change::reference;
-use crate::catalog::{FILE_COLUMN, ROW_COLUMN, RowChange};
+use super::tables::{FILE_COLUMN, ROW_COLUMN};
+use crate::catalog::RowChange;
 use crate::error::{Error, Result};
 use crate::storage::{BatchSink, Operation};
 

@@ -13,7 +13,8 @@ use quick_cache::sync::Cache;
 
 use super::origins::Origin;
 use super::scope::Scope;
-use crate::catalog::{DatasetRef, QueryCatalog, Version, snapshot_of};
+use super::tables::{QueryCatalog, snapshot_behind};
+use crate::catalog::{DatasetRef, Version};
 use crate::error::{Error, Result};
 
 /// The longest text of a statement whose plan is kept, in bytes.
@@ -136,7 +137,7 @@ fn sources(plan: &LogicalPlan, scope: &Scope) -> Result<Option<HashMap<TableRefe
     plan.apply_with_subqueries(|node| {
         let LogicalPlan::TableScan(scan) = node else { return Ok(TreeNodeRecursion::Continue) };
         let snapshot =
-            source_as_provider(&scan.source).ok().and_then(|provider| snapshot_of(provider.as_ref()));
+            source_as_provider(&scan.source).ok().and_then(|provider| snapshot_behind(provider.as_ref()));
         let own = snapshot.filter(|snapshot| {
             let DatasetRef { schema, name } = &snapshot.dataset.reference;
             let is_in_schema = scan.table_name.schema().unwrap_or(scope.schema.as_str()) == schema.as_str();

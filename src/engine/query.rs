@@ -52,8 +52,9 @@ use super::source::Source;
 use super::sql::{self, Listing, listing, with_sql_types};
 use super::statement::{StatementKind, kind, parameters, parse};
 use super::substrait::substrait;
+use super::tables::QueryCatalog;
 use super::workers::Lane;
-use crate::catalog::{QueryCatalog, RawScan};
+use crate::catalog::RawScan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::Failpoint;
 

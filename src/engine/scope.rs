@@ -9,7 +9,8 @@ use datafusion::prelude::SessionConfig;
 
 use super::output::TypeProfile;
 use super::session::DEFAULT_TIME_ZONE;
-use crate::catalog::{CATALOG, SchemaName};
+use super::tables::CATALOG;
+use crate::catalog::SchemaName;
 use crate::error::{Error, Result};
 
 const TIME_ZONE: &str = "datafusion.execution.time_zone";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, internal_datafusion_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -29,12 +30,13 @@ use super::planning::Planning;
 use super::running::{Activity, Running};
 use super::sort_key::OneSortKey;
 use super::sql::{Types, add_planners};
-use super::system::{Rows, SystemSchema, queries, queries_schema};
+use super::tables::{
+    CATALOG, Namespace, QueryCatalog, Rows, SnapshotTable, SystemSchema, ViewPlanner, add_versions, queries,
+    queries_schema, store_url,
+};
 use super::trash::{in_trash, trash_schema};
-use super::versions::add_versions;
-use super::views::Views;
 use super::workers::Workers;
-use crate::catalog::{CATALOG, Catalog, DEFAULT_SCHEMA, Namespace, QueryCatalog};
+use crate::catalog::{Catalog, DEFAULT_SCHEMA};
 use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
@@ -118,7 +120,7 @@ pub struct Engine {
     pub(super) watchdog: Watchdog,
     pub(super) sizes: Sizes,
     system: Arc<SystemSchema>,
-    views: Arc<Views>,
+    views: Arc<ViewPlanner>,
 }
 
 impl Engine {
@@ -146,7 +148,7 @@ impl Engine {
         }
         let columns = Arc::clone(&catalog);
         watchdog.add_relief(Box::new(move || columns.release_memory()));
-        let views = Arc::new(Views::new(base.clone(), Arc::clone(&catalog), sql));
+        let views = Arc::new(ViewPlanner::new(base.clone(), Arc::clone(&catalog), sql));
         let system = Arc::new(SystemSchema::default());
         let plans = Arc::new(PlanCache::new(options.plans));
         let engine = Self {
@@ -222,12 +224,15 @@ impl Engine {
     pub(super) fn session(&self, environment: &Environment) -> Result<(SessionState, QueryCatalog)> {
         let scope = &environment.scope;
         let temporary = environment.temporary.all().into_iter();
-        let temporary = temporary.map(|(name, snapshot)| (name, self.catalog.table(snapshot)));
+        let temporary = temporary.map(|(name, snapshot)| {
+            let table = SnapshotTable::new(&self.catalog, snapshot);
+            (name, Arc::new(table) as Arc<dyn TableProvider>)
+        });
         let namespace = Namespace {
             schema: scope.schema.clone(),
             tables: temporary.chain(environment.input.clone()).collect(),
             system: Arc::clone(&self.system) as _,
-            views: Arc::clone(&self.views) as _,
+            views: Arc::clone(&self.views),
         };
         let datasets = QueryCatalog::new(Arc::clone(&self.catalog), namespace);
         let mut state = self.base.clone();
@@ -297,7 +302,7 @@ impl ObjectStoreRegistry for Stores {
     }
 
     fn get_store(&self, url: &url::Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
-        let snapshot = QueryCatalog::store_url()?;
+        let snapshot = store_url()?;
         if url.scheme() == AsRef::<url::Url>::as_ref(&snapshot).scheme() {
             return Ok(Arc::clone(&self.snapshot) as _);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::system::{time_field, times};
+use super::tables::{time_field, times};
 use crate::catalog::{Catalog, InTrash};
 use crate::error::{Error, Result};
 

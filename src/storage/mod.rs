@@ -44,8 +44,8 @@ pub use column_cache::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile};
 pub use decoders::{Decoders, end_runtimes};
 pub use delta::{
     Changes, CommitSummary, Committed, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaRuntime,
-    DeltaVersion, NewFile, Operation, Placing, Transaction, delta_types, file_stats, first_entry,
-    first_entry_path, to_logical, to_stored,
+    DeltaVersion, NewFile, Operation, Placing, Transaction, delta_types, first_entry, first_entry_path,
+    to_logical, to_stored,
 };
 pub use disk::{descriptor_limit, exhausted_in, exhausted_in_text, exhausted_reading, reserved_descriptors};
 pub use file::{FileIdentity, FileStat, HeldFile};

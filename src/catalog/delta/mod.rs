@@ -7,6 +7,7 @@ mod nullability;
 mod promote;
 mod rewrite;
 mod spark;
+mod stats;
 mod upload;
 mod writer;
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use arrow::datatypes::{DataType, Fields, Schema, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, plan_err};
+use datafusion::common::{DFSchema, Result as DfResult, plan_err};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::functions::expr_fn::nullif;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
@@ -29,8 +29,6 @@ use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
-
-use super::super::provider::DfResult;
 
 /// Functions that mean the same to DataFusion, under the same name.
 const SAME: [&str; 43] = [

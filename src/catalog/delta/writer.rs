@@ -16,11 +16,12 @@ use uuid::Uuid;
 use super::super::describe::statistics_of;
 use super::super::store::Catalog;
 use super::checks::Checks;
+use super::stats::file_stats;
 use crate::error::{Error, Result};
 use crate::failpoint::Failpoint;
 use crate::storage::{
     Changes, Committed, DeltaLog, DeltaVersion, Footer, NewFile, Placing, StagedFile, batch_bytes,
-    delta_types, file_stats, to_stored,
+    delta_types, to_stored,
 };
 
 /// Files of different partitions that are open at once, and the bytes that were written to them; past either the

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::catalog::CATALOG;
+use crate::engine::tables::CATALOG;
 
 /// The values that SQL writes without parentheses, where no column has the name.
 pub(in crate::engine) const SESSION_VALUES: [&str; 6] =

@@ -12,7 +12,7 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use datafusion::logical_expr::{Expr, LogicalPlan, Sort, SortExpr, TableScan, lit};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use crate::catalog::partition_rows;
+use crate::engine::tables::partition_rows;
 
 type DfResult<T> = Result<T, DataFusionError>;
 

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::super::change::reference;
 use super::clauses::refuse;
-use crate::catalog::CATALOG;
+use crate::engine::tables::CATALOG;
 use crate::error::{Error, Result};
 use crate::storage::sql_type;
 

@@ -9,8 +9,8 @@ use super::super::flight::Handler;
 use super::super::put::{LastLook, Uploading};
 use super::super::session::Client;
 use super::updated;
-use crate::catalog::{CATALOG, DatasetRef, IfMissing, PutMode, PutOptions, Upload};
-use crate::engine::TableSink;
+use crate::catalog::{DatasetRef, IfMissing, PutMode, PutOptions, Upload};
+use crate::engine::{CATALOG, TableSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storing, blocking};
 

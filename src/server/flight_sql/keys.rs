@@ -10,7 +10,8 @@ use arrow_flight::sql::{
 };
 
 use super::super::flight::Handler;
-use crate::catalog::{CATALOG, DatasetRef, ForeignKey, KeyRule, Keys};
+use crate::catalog::{DatasetRef, ForeignKey, KeyRule, Keys};
+use crate::engine::CATALOG;
 use crate::error::{Error, Result};
 use crate::storage::blocking;
 

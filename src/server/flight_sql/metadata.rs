@@ -13,8 +13,7 @@ use super::super::flight::Handler;
 use super::keys::keys_schema;
 use super::sql_info::{Facts, sql_info, with_named_map};
 use super::types::{described, type_infos};
-use crate::catalog::CATALOG;
-use crate::engine::{Environment, Table};
+use crate::engine::{CATALOG, Environment, Table};
 use crate::error::{Error, Result};
 
 impl Handler {

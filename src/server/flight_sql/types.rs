@@ -6,8 +6,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
-use crate::catalog::CATALOG;
-use crate::engine::Origin;
+use crate::engine::{CATALOG, Origin};
 use crate::error::{Error, Result};
 use crate::storage::{MAX_LENGTH, precision_and_scale, rewrite_field, type_name};
 

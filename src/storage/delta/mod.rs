@@ -13,7 +13,6 @@ mod mapping;
 mod operations;
 mod placing;
 mod runtime;
-mod stats;
 mod store;
 mod types;
 mod vacuum;
@@ -24,5 +23,4 @@ pub use log::{CommitSummary, DELTA_LOG, DataFile, DeletedRows, DeltaLog, DeltaVe
 pub use placing::Placing;
 pub(super) use placing::sweep_placed;
 pub use runtime::DeltaRuntime;
-pub use stats::file_stats;
 pub use types::{delta_types, to_logical, to_stored};

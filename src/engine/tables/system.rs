@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::DataFusionError;
 
-use super::running::Running;
+use crate::engine::running::{Entry, Running};
 use crate::error::Result;
 
 /// Makes the rows of a system table when it is read.
@@ -19,12 +19,12 @@ pub type Rows = Box<dyn Fn() -> Result<RecordBatch> + Send + Sync>;
 
 /// The tables of the schema.
 #[derive(Default)]
-pub(super) struct SystemSchema {
+pub(in crate::engine) struct SystemSchema {
     tables: RwLock<BTreeMap<&'static str, (SchemaRef, Rows)>>,
 }
 
 impl SystemSchema {
-    pub(super) fn add(&self, name: &'static str, schema: SchemaRef, rows: Rows) {
+    pub(in crate::engine) fn add(&self, name: &'static str, schema: SchemaRef, rows: Rows) {
         self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(name, (schema, rows));
     }
 }
@@ -45,7 +45,7 @@ impl SchemaProvider for SystemSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let Some((schema, rows)) = tables.get(name) else { return Ok(None) };
-        let rows = rows().map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let rows = rows()?;
         Ok(Some(Arc::new(MemTable::try_new(Arc::clone(schema), vec![vec![rows]])?)))
     }
 
@@ -69,7 +69,7 @@ pub fn times(values: impl Iterator<Item = Option<SystemTime>>) -> TimestampMicro
 }
 
 /// The schema of `system.queries`.
-pub(super) fn queries_schema() -> SchemaRef {
+pub(in crate::engine) fn queries_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Utf8, false),
         Field::new("user", DataType::Utf8, false),
@@ -83,12 +83,12 @@ pub(super) fn queries_schema() -> SchemaRef {
 }
 
 /// The rows of `system.queries`.
-pub(super) fn queries(running: &Running) -> Result<RecordBatch> {
+pub(in crate::engine) fn queries(running: &Running) -> Result<RecordBatch> {
     let entries = running.entries();
-    let texts = |text: fn(&super::running::Entry) -> &str| {
+    let texts = |text: fn(&Entry) -> &str| {
         Arc::new(StringArray::from_iter_values(entries.iter().map(|entry| text(entry))))
     };
-    let numbers = |number: fn(&super::running::Entry) -> u64| {
+    let numbers = |number: fn(&Entry) -> u64| {
         Arc::new(UInt64Array::from_iter_values(entries.iter().map(|entry| number(entry))))
     };
     let batch = RecordBatch::try_new(
@@ -98,8 +98,8 @@ pub(super) fn queries(running: &Running) -> Result<RecordBatch> {
             texts(|entry| &entry.user),
             texts(|entry| &entry.sql),
             texts(|entry| entry.state().name()),
-            numbers(super::running::Entry::rows),
-            numbers(super::running::Entry::bytes),
+            numbers(Entry::rows),
+            numbers(Entry::bytes),
             Arc::new(times(entries.iter().map(|entry| Some(entry.submitted)))),
             Arc::new(times(entries.iter().map(|entry| entry.ended()))),
         ],

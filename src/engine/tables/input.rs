@@ -54,7 +54,7 @@ impl PartitionStream for InputTable {
             );
             futures::stream::once(async { Err(error) }).boxed()
         });
-        let batches = batches.map(|batch| batch.map_err(|error| DataFusionError::External(Box::new(error))));
+        let batches = batches.map(|batch| batch.map_err(DataFusionError::from));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }

@@ -6,10 +6,10 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::logical_expr::TableType;
 
-use super::environment::Environment;
-use super::output::Output;
-use super::session::Engine;
-use crate::catalog::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
+use super::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
+use crate::engine::environment::Environment;
+use crate::engine::output::Output;
+use crate::engine::session::Engine;
 use crate::error::Result;
 
 /// A table, a view, or a table that only this session sees.

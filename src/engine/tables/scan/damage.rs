@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
@@ -13,7 +13,6 @@ use futures::{StreamExt, TryStreamExt};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
-use super::provider::{DfResult, external};
 use crate::error::Error;
 use crate::storage::{Footer, HeldFile, exhausted_in, exhausted_in_text, find_damage};
 
@@ -45,7 +44,7 @@ impl Name {
         }
         let what = format!("read {}", self.held.path().display());
         if let Some(exhausted) = exhausted_in(&what, &error) {
-            return external(exhausted);
+            return exhausted.into();
         }
         let text = match error.find_root() {
             DataFusionError::ParquetError(inner) => inner.to_string(),
@@ -56,13 +55,13 @@ impl Name {
             _ => return error,
         };
         if let Some(exhausted) = exhausted_in_text(&what, &text) {
-            return external(exhausted);
+            return exhausted.into();
         }
         if let Some(damage) = find_damage(&self.held, &self.footer.metadata) {
-            return external(damage);
+            return damage.into();
         }
         let text = text.trim_start_matches("Parquet error: ");
-        external(Error::data_loss(format!("the file {} is damaged: {text}", self.held.path().display())))
+        Error::data_loss(format!("the file {} is damaged: {text}", self.held.path().display())).into()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::Result as DfResult;
 
-use super::super::keys::{ForeignKey, Keys};
-use super::super::name::DatasetRef;
-use super::super::provider::{CATALOG, DfResult, QueryCatalog};
+use super::super::{CATALOG, QueryCatalog};
 use super::{batch, field, numbers, schema_of, texts};
+use crate::catalog::{DatasetRef, ForeignKey, Keys};
 
 fn text(name: &str) -> Field {
     field(name, DataType::Utf8, false)

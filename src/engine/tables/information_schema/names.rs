@@ -3,9 +3,10 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::CatalogProvider;
+use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::TableType;
 
-use super::super::provider::{CATALOG, DfResult, INFORMATION_SCHEMA, QueryCatalog};
+use super::super::{CATALOG, INFORMATION_SCHEMA, QueryCatalog};
 use super::{batch, field, schema_of, texts};
 
 pub(super) fn schemata_schema() -> SchemaRef {

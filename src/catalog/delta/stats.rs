@@ -27,7 +27,7 @@ const FLOAT_DIGITS: u32 = 15;
 ///
 /// A file has the bounds of all its columns that have any in this log, or none: delta-rs 1.6 hands PyArrow a file
 /// of which one bound is missing as one without such values, and rows are lost to its readers.
-pub fn file_stats(statistics: &Statistics, rows: u64, schema: &Schema) -> String {
+pub(super) fn file_stats(statistics: &Statistics, rows: u64, schema: &Schema) -> String {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
     let mut is_complete = true;
     let columns = schema.fields().iter().zip(&statistics.column_statistics).take(INDEXED_COLUMNS);
@@ -159,13 +159,13 @@ mod tests {
     use arrow::datatypes::{Field, Schema, SchemaRef};
     use bytes::Bytes;
     use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-    use deltalake_core::kernel::{Action, Add};
+    use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
+    use deltalake_core::kernel::{Action, Add, StructType};
     use deltalake_core::operations::create::CreateBuilder;
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
     use super::*;
-    use crate::storage::delta::types::struct_type;
 
     /// The text for a file of these columns, by way of a footer.
     fn written(columns: Vec<(&str, ArrayRef)>) -> (String, SchemaRef) {
@@ -230,9 +230,10 @@ mod tests {
             stats: Some(stats),
             ..Add::default()
         };
+        let columns: StructType = schema.as_ref().try_into_kernel().unwrap();
         let table = CreateBuilder::new()
             .with_location(directory.path().to_str().unwrap())
-            .with_columns(struct_type(&schema).unwrap().fields().cloned())
+            .with_columns(columns.fields().cloned())
             .with_actions([Action::Add(add)])
             .await
             .unwrap();

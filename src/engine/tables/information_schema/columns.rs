@@ -3,8 +3,9 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::CatalogProvider;
+use datafusion::common::Result as DfResult;
 
-use super::super::provider::{CATALOG, DfResult, INFORMATION_SCHEMA, QueryCatalog};
+use super::super::{CATALOG, INFORMATION_SCHEMA, QueryCatalog};
 use super::{batch, field, numbers, schema_of, texts};
 use crate::storage::{fraction, sql_type};
 

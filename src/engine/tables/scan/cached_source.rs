@@ -11,9 +11,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{
     ParquetAccessPlan, ParquetRowSelection, RowGroupAccessPlanFilter,
@@ -41,9 +41,8 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::by_partition::by_partition;
 use super::damage::NamedFiles;
-use super::provider::{DfResult, external};
+use super::partition_pruning::by_partition;
 use crate::safeguard::Safeguard;
 use crate::storage::{CHUNK_ROWS, Chunks, ColumnCache, ColumnFile, Footer, HeldFile};
 
@@ -368,7 +367,7 @@ impl CachedFiles {
         if predicate.as_ref().is_some_and(is_never_true) {
             return Ok(Vec::new());
         }
-        let metadata = columns.footer().for_queries().map_err(external)?;
+        let metadata = columns.footer().for_queries()?;
         let groups = metadata.row_groups();
         let mut kept = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(groups.len()));
         if let Some(range) = &file.range {
@@ -441,7 +440,7 @@ impl Morsel for CachedFile {
             async move {
                 let decoders = cache.decoders().clone();
                 let chunks = decoders.run(move || cache.read(&columns, group, &wanted.columns)).await;
-                DfResult::Ok((rows, count, chunks.map_err(external)?))
+                DfResult::<_>::Ok((rows, count, chunks?))
             }
         };
         let groups = stream::iter(groups).then(read);

@@ -11,6 +11,7 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
 
+use super::scan::SnapshotTable;
 use crate::catalog::{AtVersion, Catalog, DatasetRef};
 use crate::error::{Error, Result};
 use crate::storage::CommitSummary;
@@ -19,7 +20,7 @@ use crate::storage::CommitSummary;
 const COMMITS: usize = 1000;
 
 /// Adds the functions to a session whose tables without a schema are looked up in `schema`.
-pub(super) fn add_versions(state: &mut SessionState, catalog: &Arc<Catalog>, schema: &str) {
+pub(in crate::engine) fn add_versions(state: &mut SessionState, catalog: &Arc<Catalog>, schema: &str) {
     for (name, shows) in [("at", Shows::Rows), ("history", Shows::Commits)] {
         let (catalog, schema) = (Arc::clone(catalog), schema.to_owned());
         state.register_udtf(name, Arc::new(Versions { catalog, schema, shows }));
@@ -44,11 +45,10 @@ impl TableFunctionImpl for Versions {
         &self,
         arguments: TableFunctionArgs<'_, '_>,
     ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        let opened = match self.shows {
+        Ok(match self.shows {
             Shows::Rows => self.rows(arguments.exprs()),
             Shows::Commits => self.commits(arguments.exprs()),
-        };
-        opened.map_err(|error| DataFusionError::External(Box::new(error)))
+        }?)
     }
 }
 
@@ -59,7 +59,7 @@ impl Versions {
         let dataset = self.dataset(table)?;
         let catalog = Arc::clone(&self.catalog);
         let snapshot = apart(move || catalog.snapshot_at(&dataset, at))?;
-        Ok(self.catalog.table(Arc::new(snapshot)))
+        Ok(Arc::new(SnapshotTable::new(&self.catalog, Arc::new(snapshot))))
     }
 
     fn commits(&self, arguments: &[Expr]) -> Result<Arc<dyn TableProvider>> {

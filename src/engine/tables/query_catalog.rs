@@ -9,18 +9,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::DataFusionError;
+use datafusion::common::Result as DfResult;
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{LogicalPlan, TableType};
+use datafusion::logical_expr::TableType;
 
-use super::information::InformationSchema;
-use super::keys::Keys;
-use super::name::{DatasetName, DatasetRef, SchemaName};
-use super::snapshot::Snapshot;
-use super::store::Catalog;
-use super::view::View;
+use super::information_schema::InformationSchema;
+use super::scan::SnapshotTable;
+use super::view_planner::ViewPlanner;
+use crate::catalog::{Catalog, DatasetName, DatasetRef, Keys, SchemaName, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{blocking, storable};
 
@@ -32,34 +29,23 @@ pub const INFORMATION_SCHEMA: &str = "information_schema";
 pub const SYSTEM_SCHEMA: &str = "system";
 /// How deep views may be built on views.
 const MAX_VIEW_DEPTH: usize = 16;
-/// The store that file scans name. It is empty: files are read through held descriptors, never by path.
-const STORE: &str = "airstrip://snapshot/";
-
-pub(super) type DfResult<T> = std::result::Result<T, DataFusionError>;
-
-/// Plans the text of a view: what the catalog cannot do itself.
-#[async_trait]
-pub trait PlanView: std::fmt::Debug + Send + Sync {
-    /// The plan of `view`, whose tables are looked up in `datasets`.
-    async fn plan(&self, view: &View, datasets: QueryCatalog) -> DfResult<LogicalPlan>;
-}
 
 /// The tables of one query besides the datasets, and how it looks names up.
 #[derive(Debug)]
-pub struct Namespace {
+pub(in crate::engine) struct Namespace {
     /// The schema where tables without one are looked up.
-    pub schema: SchemaName,
+    pub(in crate::engine) schema: SchemaName,
     /// Tables of that schema that hide the datasets of their name: temporary ones, and `input`.
-    pub tables: HashMap<String, Arc<dyn TableProvider>>,
+    pub(in crate::engine) tables: HashMap<String, Arc<dyn TableProvider>>,
     /// The tables of [`SYSTEM_SCHEMA`].
-    pub system: Arc<dyn SchemaProvider>,
+    pub(in crate::engine) system: Arc<dyn SchemaProvider>,
     /// What makes plans of views.
-    pub views: Arc<dyn PlanView>,
+    pub(in crate::engine) views: Arc<ViewPlanner>,
 }
 
 /// The datasets as one query sees them.
 #[derive(Debug, Clone)]
-pub struct QueryCatalog {
+pub(in crate::engine) struct QueryCatalog {
     shared: Arc<Shared>,
     /// What `information_schema` reads: columns without open files, and damaged datasets left out.
     listing: Option<Arc<OnceLock<Listing>>>,
@@ -83,7 +69,7 @@ struct Shared {
 
 impl QueryCatalog {
     /// The datasets of `catalog` and the tables of `namespace`, for one query.
-    pub fn new(catalog: Arc<Catalog>, namespace: Namespace) -> Self {
+    pub(in crate::engine) fn new(catalog: Arc<Catalog>, namespace: Namespace) -> Self {
         let (opened, missing, has_views) = (Mutex::default(), Mutex::default(), AtomicBool::default());
         let shared = Shared { catalog, namespace, opened, missing, has_views };
         Self { shared: Arc::new(shared), listing: None, depth: 0 }
@@ -91,7 +77,7 @@ impl QueryCatalog {
 
     /// The same for a look at columns alone: nothing is opened, and what cannot be read is left out.
     #[must_use]
-    pub fn columns_only(&self) -> Self {
+    pub(in crate::engine) fn columns_only(&self) -> Self {
         Self { listing: Some(Arc::default()), ..self.clone() }
     }
 
@@ -108,14 +94,14 @@ impl QueryCatalog {
             schemas.map(|schema| Ok((schema.as_str().to_owned(), names_in(&catalog, &schema)?))).collect()
         });
         // Another look at the same may have come first: it is as good.
-        let _ = listing.set(listed.await.map_err(external)?);
+        let _ = listing.set(listed.await?);
         Ok(())
     }
 
     /// The keys of all datasets that have any.
     pub(super) async fn keys(&self) -> DfResult<Vec<(DatasetRef, Keys)>> {
         let catalog = Arc::clone(&self.shared.catalog);
-        blocking(move || catalog.all_keys()).await.map_err(external)
+        Ok(blocking(move || catalog.all_keys()).await?)
     }
 
     fn listed(&self) -> Option<&Listing> {
@@ -123,19 +109,14 @@ impl QueryCatalog {
     }
 
     /// Makes a query see `snapshot` under a name, whatever is there by then.
-    pub fn fix(&self, dataset: DatasetRef, snapshot: Arc<Snapshot>) {
+    pub(in crate::engine) fn fix(&self, dataset: DatasetRef, snapshot: Arc<Snapshot>) {
         let mut opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.insert(dataset, snapshot);
     }
 
-    /// The store that scans of datasets name, to be registered as an empty one.
-    pub fn store_url() -> DfResult<ObjectStoreUrl> {
-        ObjectStoreUrl::parse(STORE)
-    }
-
     /// The better error for a plan that failed with `text`: the missing table that it speaks of, with
     /// the names that are near.
-    pub fn explain_missing(&self, text: &str) -> Option<Error> {
+    pub(in crate::engine) fn explain_missing(&self, text: &str) -> Option<Error> {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let named = missing.iter().find(|dataset| {
             text.contains(&format!("'{CATALOG}.{}.{}'", dataset.schema.as_str(), dataset.name.as_str()))
@@ -151,7 +132,7 @@ impl QueryCatalog {
 
 impl QueryCatalog {
     /// Fails if there is no schema of this name.
-    pub fn check_schema(&self, name: &str) -> Result<()> {
+    pub(in crate::engine) fn check_schema(&self, name: &str) -> Result<()> {
         if [INFORMATION_SCHEMA, SYSTEM_SCHEMA].contains(&name) {
             return Ok(());
         }
@@ -159,28 +140,28 @@ impl QueryCatalog {
     }
 
     /// Whether names can mean tables that are the session's or the statement's own.
-    pub fn has_own_tables(&self) -> bool {
+    pub(in crate::engine) fn has_own_tables(&self) -> bool {
         !self.shared.namespace.tables.is_empty()
     }
 
     /// Whether a name that was looked up was a view's. Plans do not show it: they have what the view stands for.
-    pub fn has_views(&self) -> bool {
+    pub(in crate::engine) fn has_views(&self) -> bool {
         self.shared.has_views.load(Ordering::Relaxed)
     }
 
     /// The snapshot that this query has of `dataset`, opened now if it has none yet.
-    pub async fn snapshot(&self, dataset: &DatasetRef) -> Result<Option<Arc<Snapshot>>> {
+    pub(in crate::engine) async fn snapshot(&self, dataset: &DatasetRef) -> Result<Option<Arc<Snapshot>>> {
         let schema = DatasetSchema { query: self.clone(), schema: dataset.schema.clone() };
         schema.open(dataset.clone()).await
     }
 
     /// A snapshot as a table.
-    pub fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
-        self.shared.catalog.table(snapshot)
+    pub(in crate::engine) fn table(&self, snapshot: Arc<Snapshot>) -> Arc<dyn TableProvider> {
+        Arc::new(SnapshotTable::new(&self.shared.catalog, snapshot))
     }
 
     /// The error of the first table that was asked for and is not there.
-    pub fn first_missing(&self) -> Option<Error> {
+    pub(in crate::engine) fn first_missing(&self) -> Option<Error> {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.first().map(|dataset| self.shared.catalog.no_such_dataset(dataset))
     }
@@ -250,16 +231,23 @@ impl DatasetSchema {
     /// The view of this name, planned, if there is one.
     async fn view(&self, reference: &DatasetRef) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let (catalog, wanted) = (Arc::clone(&self.query.shared.catalog), reference.clone());
-        let view = blocking(move || catalog.find_view(&wanted)).await.map_err(external)?;
+        let view = blocking(move || catalog.find_view(&wanted)).await?;
         let Some(view) = view else { return Ok(None) };
         self.query.shared.has_views.store(true, Ordering::Relaxed);
         if self.query.depth >= MAX_VIEW_DEPTH {
-            return Err(external(Error::invalid(format!(
+            return Err(Error::invalid(format!(
                 "view {reference} is built on itself, or on more than {MAX_VIEW_DEPTH} views on top of each other"
-            ))));
+            ))
+            .into());
         }
         let inner = QueryCatalog { depth: self.query.depth + 1, ..self.query.clone() };
-        let plan = self.query.shared.namespace.views.plan(&view, inner).await?;
+        let plan = self.query.shared.namespace.views.plan(&view, Arc::new(inner.clone())).await;
+        // What is wrong with the view is no matter of the statement above, which would be planned again for it: of views on
+        // top of each other each twice as often as the next.
+        let plan = plan.map_err(|error| match inner.explain_missing(&error.to_string()) {
+            Some(explained) => explained,
+            None => Error::from(error),
+        })?;
         Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql)))))
     }
 
@@ -268,7 +256,7 @@ impl DatasetSchema {
         let catalog = Arc::clone(&self.query.shared.catalog);
         match blocking(move || catalog.describe(&dataset)).await {
             Ok(dataset) => Ok(Some(Arc::new(EmptyTable::new(storable(&dataset.schema).into())))),
-            Err(error) if error.is_no_finding() => Err(external(error)),
+            Err(error) if error.is_no_finding() => Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "left out of information_schema");
                 Ok(None)
@@ -334,7 +322,7 @@ impl SchemaProvider for DatasetSchema {
                 Ok(Some(view)) => Ok(Some(view)),
                 Ok(None) => self.describe(reference).await,
                 Err(error) => match Error::from(error) {
-                    error if error.is_no_finding() => Err(external(error)),
+                    error if error.is_no_finding() => Err(error.into()),
                     error => {
                         tracing::debug!(%error, "left out of information_schema");
                         Ok(None)
@@ -345,8 +333,8 @@ impl SchemaProvider for DatasetSchema {
         if let Some(view) = view? {
             return Ok(Some(view));
         }
-        let snapshot = self.open(reference).await.map_err(external)?;
-        Ok(snapshot.map(|snapshot| self.query.shared.catalog.table(snapshot)))
+        let snapshot = self.open(reference).await?;
+        Ok(snapshot.map(|snapshot| self.query.table(snapshot)))
     }
 
     async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
@@ -375,8 +363,4 @@ fn names_in(catalog: &Catalog, schema: &SchemaName) -> Result<Vec<String>> {
     let views = catalog.views(schema)?;
     let names = datasets.iter().map(|listed| listed.reference.name.as_str().to_owned());
     Ok(names.chain(views.iter().map(ToString::to_string)).collect())
-}
-
-pub(super) fn external(error: Error) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }

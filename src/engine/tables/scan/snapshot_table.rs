@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics, project_schema};
+use datafusion::common::{
+    ColumnStatistics, DFSchema, Result as DfResult, ScalarValue, Statistics, project_schema,
+};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetFileMetrics, ParquetFileReaderFactory, ParquetSource,
@@ -36,12 +39,10 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::adapt::{Adapters, is_converted};
-use super::cached::CachedSource;
-use super::dataset::PartFile;
-use super::provider::{DfResult, QueryCatalog, external};
+use super::cached_source::CachedSource;
+use super::expr_adapter::{Adapters, is_converted};
 use super::selectivity::is_selective;
-use super::snapshot::Snapshot;
+use crate::catalog::{Catalog, PartFile, Snapshot};
 use crate::error::{Error, Result};
 use crate::safeguard::Safeguard;
 use crate::storage::{
@@ -51,7 +52,7 @@ use crate::storage::{
 
 /// A snapshot as a table.
 #[derive(Debug)]
-pub(super) struct SnapshotTable {
+pub(in crate::engine) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
     footers: Arc<FooterCache>,
     columns: Arc<ColumnCache>,
@@ -66,13 +67,16 @@ pub(super) struct SnapshotTable {
 }
 
 /// The place of a row's file among the parts of its snapshot.
-pub const FILE_COLUMN: &str = "__airstrip_file";
+pub(in crate::engine) const FILE_COLUMN: &str = "__airstrip_file";
+/// The store that scans name. It is empty: files are read through held descriptors, never by path.
+const STORE: &str = "airstrip://snapshot/";
+
 /// The place of a row in its file.
-pub const ROW_COLUMN: &str = "__airstrip_row";
+pub(in crate::engine) const ROW_COLUMN: &str = "__airstrip_row";
 
 /// The values that the files of a table have for a partition column, each with the rows of its file, of those files that can
 /// hold rows which pass `filters`. `None` where that cannot be told without a look into the files.
-pub fn partition_rows(
+pub(in crate::engine) fn partition_rows(
     provider: &dyn Any,
     column: &str,
     filters: &[Expr],
@@ -83,10 +87,20 @@ pub fn partition_rows(
     }
 }
 
+/// The store that scans of datasets name, to be registered as an empty one.
+pub(in crate::engine) fn store_url() -> DfResult<ObjectStoreUrl> {
+    ObjectStoreUrl::parse(STORE)
+}
+
+/// The snapshot behind a table, if it is one of just its rows.
+pub(in crate::engine) fn snapshot_behind(provider: &dyn Any) -> Option<Arc<Snapshot>> {
+    provider.downcast_ref::<SnapshotTable>().and_then(|table| table.snapshot().cloned())
+}
+
 impl SnapshotTable {
-    /// The table of `snapshot`; page indexes are read through `footers`, and what `columns` has of the
-    /// files is not read again.
-    pub(super) fn new(snapshot: Arc<Snapshot>, footers: Arc<FooterCache>, columns: Arc<ColumnCache>) -> Self {
+    /// The table of `snapshot`, read through the caches of `catalog`.
+    pub(in crate::engine) fn new(catalog: &Catalog, snapshot: Arc<Snapshot>) -> Self {
+        let (footers, columns) = (Arc::clone(catalog.footers()), Arc::clone(catalog.columns()));
         let dataset = &snapshot.dataset;
         let schema = SchemaRef::from(storable(&dataset.schema));
         let is_in_order = Arc::ptr_eq(&dataset.schema, &dataset.physical);
@@ -96,12 +110,8 @@ impl SnapshotTable {
     }
 
     /// The same table, whose rows come with where they lie.
-    pub(super) fn located(
-        snapshot: Arc<Snapshot>,
-        footers: Arc<FooterCache>,
-        columns: Arc<ColumnCache>,
-    ) -> Self {
-        let plain = Self::new(snapshot, footers, columns);
+    pub(in crate::engine) fn located(catalog: &Catalog, snapshot: Arc<Snapshot>) -> Self {
+        let plain = Self::new(catalog, snapshot);
         let located = |schema: &SchemaRef| {
             let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
             Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
@@ -230,7 +240,7 @@ impl SnapshotTable {
             return Ok(());
         }
         let (snapshot, places) = (Arc::clone(&self.snapshot), places.to_vec());
-        blocking(move || snapshot.hold(&places)).await.map_err(external)
+        Ok(blocking(move || snapshot.hold(&places)).await?)
     }
 
     /// The places of the file columns that a scan reads, in their order; all of them where their names do not tell them apart.
@@ -247,7 +257,7 @@ impl SnapshotTable {
 
     /// What the footer of a part tells of these file columns, which are `read`; nothing of the others.
     fn statistics_of(&self, part: &PartFile, columns: &[usize], read: &SchemaRef) -> DfResult<Statistics> {
-        let mut told = part.statistics(read).map_err(external)?;
+        let mut told = part.statistics(read)?;
         let known = std::mem::take(&mut told.column_statistics);
         told.column_statistics = Statistics::unknown_column(&self.file_schema);
         for (column, known) in columns.iter().zip(known) {
@@ -270,7 +280,7 @@ impl SnapshotTable {
 
     fn file(&self, place: usize, mut statistics: Statistics) -> DfResult<PartitionedFile> {
         let part = &self.snapshot.dataset.parts[place];
-        let held = self.snapshot.file(place).map_err(external)?;
+        let held = self.snapshot.file(place)?;
         for (column, field) in statistics.column_statistics.iter_mut().zip(self.file_schema.fields()) {
             if field.data_type().is_floating() {
                 // Parquet's bounds leave NaN out, so they are none of all values: taken for such, a file with
@@ -366,7 +376,7 @@ impl TableProvider for SnapshotTable {
             .with_parquet_file_reader_factory(Arc::new(HeldFiles { footers: Arc::clone(&self.footers) }));
         let source: Arc<dyn FileSource> = Arc::new(CachedSource::new(source, Arc::clone(&self.columns)));
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(QueryCatalog::store_url()?, source)
+        let scan = FileScanConfigBuilder::new(store_url()?, source)
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(self.places(projection))?
@@ -392,7 +402,7 @@ impl ParquetFileReaderFactory for HeldFiles {
         metrics: &ExecutionPlanMetricsSet,
     ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
         let held = file.extension::<HeldFile>().cloned();
-        let held = held.ok_or_else(|| external(Error::internal("a scanned file is not held open")))?;
+        let held = held.ok_or_else(|| Error::internal("a scanned file is not held open"))?;
         let metrics = ParquetFileMetrics::new(partition, file.object_meta.location.as_ref(), metrics);
         let footers = Arc::clone(&self.footers);
         Ok(Box::new(HeldReader { file: held, footers, metadata: None, metrics }))

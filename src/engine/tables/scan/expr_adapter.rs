@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -21,7 +21,6 @@ use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapter, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
 
-use super::provider::{DfResult, external};
 use crate::storage::to_logical;
 
 /// Whether a column that is `stored` is converted here to become `wanted`.
@@ -115,7 +114,7 @@ impl PhysicalExpr for Converted {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let own = field(column.data_type().clone());
         let own = RecordBatch::try_new_with_options(own, vec![column], &options)?;
-        let given = to_logical(&own, &field(self.wanted.data_type().clone())).map_err(external)?;
+        let given = to_logical(&own, &field(self.wanted.data_type().clone()))?;
         Ok(ColumnarValue::Array(Arc::clone(given.column(0))))
     }
 
