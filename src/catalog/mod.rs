@@ -25,7 +25,9 @@ mod view;
 mod write;
 
 pub use dataset::{Dataset, DeltaMark, Kind, PartFile, Version};
-pub use delta::{AtVersion, MaintenanceOptions, Optimized, RowChange, Vacuumed, parse_transaction};
+pub use delta::{
+    AtVersion, ChangeTurn, MaintenanceOptions, Rewritten, RowChange, Vacuumed, parse_transaction,
+};
 pub use describe::ColumnStats;
 pub use keys::{ForeignKey, KeyRule, Keys, PrimaryKey};
 pub use name::{DEFAULT_SCHEMA, DatasetName, DatasetRef, SchemaName};

@@ -36,11 +36,11 @@ use super::statement::{check_no_parameters, parse};
 use super::tables::{CATALOG, SnapshotTable};
 use super::undrop::Undropped;
 use crate::catalog::{
-    Catalog, Dataset, DatasetRef, DropOptions, DroppedKind, IfMissing, PutMode, PutOptions, RowChange,
-    SchemaName, Snapshot, TemporaryUpload, Undrop, Upload, View,
+    Catalog, ChangeTurn, Dataset, DatasetRef, DropOptions, DroppedKind, IfMissing, PutMode, PutOptions,
+    RowChange, SchemaName, Snapshot, TemporaryUpload, Undrop, Upload, View,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{BatchSink, Operation, Storing, blocking, outcome};
+use crate::storage::{BatchSink, DeltaLog, Operation, Storing, blocking, outcome};
 
 /// Rows on their way into a table: a dataset, or a temporary table of a session.
 pub enum TableSink {
@@ -409,11 +409,10 @@ impl Engine {
             let (catalog, dataset) = (Arc::clone(&catalog), dataset.clone());
             blocking(move || catalog.changeable(&dataset)).await?
         };
-        let turn = timeout_at(deadline, activity.unless_stopped(async { Ok(log.changing().await) }));
-        let turn = turn.await.map_err(|_| deadline_exceeded())??;
+        let turn = turn_of(dataset, log, activity, deadline).await?;
         let mut rows = {
             let catalog = Arc::clone(&catalog);
-            blocking(move || RowChange::begin(catalog, dataset, log, Operation::Update(None))).await?
+            blocking(move || RowChange::begin(catalog, turn, Operation::Update(None))).await?
         };
         let planner = self.planner(environment, activity.control().clone())?;
         let snapshot = Arc::clone(rows.snapshot());
@@ -429,7 +428,7 @@ impl Engine {
         let planned = self.planning(deadline, plan.boxed());
         let (query, shape, operation) = activity.unless_stopped(planned).await?;
         rows.describe(operation);
-        let sink = TableSink::Change(Box::new(ChangeSink::new(rows, shape, turn)));
+        let sink = TableSink::Change(Box::new(ChangeSink::new(rows, shape)));
         self.run_into(activity, query, sink, permit, deadline).await
     }
 
@@ -456,7 +455,7 @@ impl Engine {
         }
     }
 
-    /// Runs a query into a sink, and publishes what came of it.
+    /// Runs a query into a sink, publishes what came of it, and says how many rows that are.
     async fn run_into(
         &self,
         activity: &Arc<Activity>,
@@ -465,6 +464,19 @@ impl Engine {
         permit: Permit,
         deadline: Instant,
     ) -> Result<u64> {
+        self.run_to(activity, query, sink, permit, deadline, TableSink::finish).await
+    }
+
+    /// Runs a query into a sink, to which `finish` is done at the end.
+    pub(super) async fn run_to<S: BatchSink + Send + 'static, T: Send + 'static>(
+        &self,
+        activity: &Arc<Activity>,
+        query: Query,
+        sink: S,
+        permit: Permit,
+        deadline: Instant,
+        finish: impl FnOnce(S) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         // With the request, and with its time, go the task that stores and, since an operator may be in a computation
         // that does not return, the query itself.
         let guard = query.cancel_guard();
@@ -479,12 +491,15 @@ impl Engine {
         // The statement may have more to run.
         guard.disarm();
         // From here on nothing stops it, and what was published is never said to have failed.
-        blocking(move || sink.finish()).await
+        blocking(move || finish(sink)).await
     }
 }
 
 /// Stores the rows of a query on the threads that it runs on. The query keeps its place until its rows are dropped.
-fn store(mut rows: QueryStream, sink: TableSink) -> JoinHandle<Result<(TableSink, QueryStream)>> {
+fn store<S: BatchSink + Send + 'static>(
+    mut rows: QueryStream,
+    sink: S,
+) -> JoinHandle<Result<(S, QueryStream)>> {
     rows.runtime().clone().spawn(async move {
         let mut storing = Storing::new(sink);
         while let Some(batch) = rows.next().await.transpose()? {
@@ -492,6 +507,17 @@ fn store(mut rows: QueryStream, sink: TableSink) -> JoinHandle<Result<(TableSink
         }
         Ok((storing.finish().await?, rows))
     })
+}
+
+/// Waits for the turn to change a table, as long as the statement may.
+pub(super) async fn turn_of(
+    dataset: DatasetRef,
+    log: Arc<DeltaLog>,
+    activity: &Activity,
+    deadline: Instant,
+) -> Result<ChangeTurn> {
+    let turn = activity.unless_stopped(async { Ok(ChangeTurn::wait(dataset, log).await) });
+    timeout_at(deadline, turn).await.map_err(|_| deadline_exceeded())?
 }
 
 /// A statement that changes rows, and what it takes to run it.

@@ -22,6 +22,7 @@ mod growth;
 mod interrupt;
 mod keys;
 mod limits;
+mod maintenance;
 mod memory;
 mod modify;
 mod optimizer;
@@ -41,6 +42,7 @@ mod sort_key;
 mod source;
 mod sql;
 mod statement;
+#[cfg(feature = "substrait")]
 mod substrait;
 mod tables;
 mod tokens;

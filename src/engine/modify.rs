@@ -17,7 +17,6 @@ use datafusion::logical_expr::{JoinType, Projection};
 use datafusion::sql::sqlparser::ast::{
     FromTable, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, UpdateTableFromKind,
 };
-use tokio::sync::OwnedMutexGuard;
 
 use super::change::reference;
 use super::tables::{FILE_COLUMN, ROW_COLUMN};
@@ -308,13 +307,11 @@ pub struct ChangeSink {
     change: RowChange,
     shape: Shape,
     count: u64,
-    /// The turn to change the table's rows.
-    _turn: OwnedMutexGuard<()>,
 }
 
 impl ChangeSink {
-    pub(super) fn new(change: RowChange, shape: Shape, turn: OwnedMutexGuard<()>) -> Self {
-        Self { change, shape, count: 0, _turn: turn }
+    pub(super) fn new(change: RowChange, shape: Shape) -> Self {
+        Self { change, shape, count: 0 }
     }
 
     /// Publishes the change, and says how many rows it was. Blocks.

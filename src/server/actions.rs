@@ -10,8 +10,6 @@ use parquet::file::metadata::RowGroupMetaData;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout_at;
 use tonic::metadata::MetadataMap;
 
 use super::flight::Handler;
@@ -22,11 +20,11 @@ use super::rpc::Rpc;
 use super::session::Client;
 use super::target::named;
 use crate::catalog::{AtVersion, Catalog, ColumnStats, Dataset, DatasetRef, DropOptions, Kind, SchemaName};
-use crate::engine::deadline_exceeded;
+use crate::engine::Activity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::Failpoint;
 use crate::proto;
-use crate::storage::{CommitSummary, DeltaLog, EXTENSION_METADATA, blocking};
+use crate::storage::{CommitSummary, EXTENSION_METADATA, blocking};
 
 const DROP: &str = "drop_dataset";
 const REGISTER: &str = "register_dataset";
@@ -129,11 +127,16 @@ impl Handler {
     ) -> Result<Answer> {
         match self.flight_action(action, client, rpc).await? {
             Some(answer) => Ok(answer),
-            None => self.dataset_action(action, rpc).await.map(Some),
+            None => self.dataset_action(action, client, rpc).await.map(Some),
         }
     }
 
-    async fn dataset_action(&self, action: &arrow_flight::Action, rpc: &Rpc) -> Result<Bytes> {
+    async fn dataset_action(
+        &self,
+        action: &arrow_flight::Action,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<Bytes> {
         Failpoint::Action.pass()?;
         let body = &action.body;
         match action.r#type.as_str() {
@@ -164,7 +167,7 @@ impl Handler {
                     name,
                     ..Default::default()
                 })?;
-                encode(&self.optimize_dataset(request, rpc).await?, encoding)
+                encode(&self.optimize_dataset(request, client, rpc).await?, encoding)
             }
             VACUUM => {
                 let (request, encoding) =
@@ -173,7 +176,7 @@ impl Handler {
             }
             RESTORE => {
                 let (request, encoding) = decode(body)?;
-                encode(&self.restore_dataset(request, rpc).await?, encoding)
+                encode(&self.restore_dataset(request, client, rpc).await?, encoding)
             }
             CANCEL => {
                 let (request, encoding) = decode_or_name(body, |id| proto::CancelQueryRequest { id })?;
@@ -256,15 +259,16 @@ impl Handler {
     async fn optimize_dataset(
         &self,
         request: proto::OptimizeDatasetRequest,
+        client: &Client,
         rpc: &Rpc,
     ) -> Result<proto::OptimizeDatasetResponse> {
         let catalog = Arc::clone(self.engine.catalog());
         let dataset = named(&request.schema, &request.name, &catalog).await?;
         rpc.about(&dataset.to_string());
         let (name, schema) = names(&dataset);
-        let (log, turn) = self.turn(&dataset, rpc).await?;
-        let done =
-            blocking(move || catalog.optimize_dataset(&dataset, &log, &turn, &request.z_order_by)).await?;
+        let activity = self.begin_action(OPTIMIZE, &dataset, client, rpc)?;
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let done = self.engine.optimize(&activity, &dataset, request.z_order_by, deadline).await?;
         Ok(proto::OptimizeDatasetResponse {
             name,
             schema,
@@ -297,6 +301,7 @@ impl Handler {
     async fn restore_dataset(
         &self,
         request: proto::RestoreDatasetRequest,
+        client: &Client,
         rpc: &Rpc,
     ) -> Result<proto::RestoreDatasetResponse> {
         let catalog = Arc::clone(self.engine.catalog());
@@ -309,19 +314,21 @@ impl Handler {
             ))
         })?;
         let (name, schema) = names(&dataset);
-        let (log, turn) = self.turn(&dataset, rpc).await?;
-        let restored = blocking(move || catalog.restore_dataset(&dataset, &log, &turn, to));
-        let version = restored.await?.to_string();
+        let activity = self.begin_action(RESTORE, &dataset, client, rpc)?;
+        let deadline = rpc.deadline(self.options.query_timeout);
+        let version = self.engine.restore(&activity, &dataset, to, deadline).await?.to_string();
         Ok(proto::RestoreDatasetResponse { name, schema, version })
     }
 
-    /// A table, and the turn to change its rows: waited for here, where waiting holds no thread up.
-    async fn turn(&self, dataset: &DatasetRef, rpc: &Rpc) -> Result<(Arc<DeltaLog>, OwnedMutexGuard<()>)> {
-        let (catalog, wanted) = (Arc::clone(self.engine.catalog()), dataset.clone());
-        let log = blocking(move || catalog.delta_table(&wanted)).await?;
-        let deadline = rpc.deadline(self.options.query_timeout);
-        let turn = timeout_at(deadline, log.changing()).await.map_err(|_| deadline_exceeded())?;
-        Ok((log, turn))
+    /// Notes that work on a whole table begins: it is seen among the queries, and is stopped as they are.
+    fn begin_action(
+        &self,
+        action: &str,
+        dataset: &DatasetRef,
+        client: &Client,
+        rpc: &Rpc,
+    ) -> Result<Arc<Activity>> {
+        Ok(Arc::new(self.engine.begin(rpc.id(), &client.user, &format!("{action} {dataset}"))?))
     }
 
     async fn describe_dataset(

@@ -396,7 +396,9 @@ fn commit_by_hand(table: &Path, number: u64, actions: &[Value]) {
     let entry = table.join(format!("_delta_log/{number:020}.json"));
     let draft = entry.with_extension("draft");
     std::fs::write(&draft, text).unwrap();
-    std::fs::rename(draft, entry).unwrap();
+    // Fails where there is such a version: a test that comes too late is to say so.
+    std::fs::hard_link(&draft, entry).unwrap();
+    std::fs::remove_file(draft).unwrap();
 }
 
 /// The actions of an entry.
@@ -418,7 +420,7 @@ fn commit_info(operation: &str, mode: &str) -> Value {
 async fn a_commit_of_another_program_meanwhile_is_a_conflict_where_it_matters() {
     // It takes so long that another commit can come before it ends.
     let slow = "delete from t where id < 5 and id not in \
-                (select a.value from range(1000) a, range(100000) b where a.value * b.value % 1009 = -1)";
+                (select a.value from range(3000) a, range(100000) b where a.value * b.value % 1009 = -1)";
     for other in ["DELETE", "SET TBLPROPERTIES", "MERGE", "WRITE"] {
         let server = Arc::new(Server::start());
         let mut client = server.client().await;
@@ -713,4 +715,39 @@ fn noise(count: i64) -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|n| mixed(mixed(n) >> 9))));
     let xs: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|n| mixed(mixed(n) >> 7))));
     RecordBatch::try_from_iter([("id", ids), ("x", xs)]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_put_in_order_within_the_memory_of_queries() {
+    let server = Server::with_args(&["--memory-limit", "24MiB"]);
+    let mut client = server.client().await;
+    let rows = "select value as id, value * 7919 % 300000 as k, value % 3 as p, \
+                concat('a customer name of number ', value) as s from range(300000)";
+    for (table, partitions) in [("plain", ""), ("parted", "partitioned by (p)")] {
+        change(&server, &format!("create table {table} {partitions} as {rows}")).await.unwrap();
+        change(&server, &format!("delete from {table} where id = 7")).await.unwrap();
+        let sums = format!("select sum(id) + sum(k) + sum(length(s)) from {table}");
+        let before = number(&mut client, &sums).await;
+        let body = json!({"name": table, "zOrderBy": ["k"]}).to_string();
+        let done = act(&mut client, "optimize_dataset", body).await.unwrap();
+        assert_ne!(done["filesRemoved"], "0", "{done}");
+        assert_eq!(number(&mut client, &sums).await, before);
+        // Of one column Z-order is its order, within each partition.
+        let batches = get(&mut client, table).await.unwrap();
+        let (keys, parts) = (values(&batches, "k"), values(&batches, "p"));
+        for part in 0..3 {
+            let of_part = keys.iter().zip(&parts).filter(|(_, p)| table == "plain" || **p == part);
+            assert!(of_part.map(|(k, _)| *k).is_sorted(), "partition {part} of {table}");
+        }
+    }
+    for (by, code, text) in [
+        (json!(["nothing"]), Code::InvalidArgument, "\"nothing\""),
+        (json!(["p"]), Code::InvalidArgument, "partitioned by"),
+    ] {
+        let body = json!({"name": "parted", "zOrderBy": by}).to_string();
+        assert_error(act(&mut client, "optimize_dataset", body).await, code, text);
+    }
+    let seen =
+        "select count(*) from system.queries where sql like 'optimize_dataset %' and state = 'finished'";
+    assert_eq!(number(&mut client, seen).await, 2);
 }

@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use arrow::array::Array;
 use arrow::datatypes::{FieldRef, Schema};
-use parquet::basic::Type;
-use tokio::sync::OwnedMutexGuard;
 
-use super::super::dataset::PartFile;
 use super::super::name::DatasetRef;
 use super::super::raw::RawScan;
 use super::super::store::Catalog;
-use super::rewrite::RowChange;
+use super::rewrite::{Rewritten, RowChange};
+use super::turn::ChangeTurn;
 use super::{AtVersion, about, delta_version};
 use crate::catalog::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,20 +27,6 @@ pub struct MaintenanceOptions {
     pub compact_files: usize,
     /// Files of fewer bytes than these are small.
     pub small_file_bytes: u64,
-}
-
-/// The turn to change a table's rows.
-type Turn = OwnedMutexGuard<()>;
-
-/// What a compaction did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Optimized {
-    /// Files that went.
-    pub files_removed: u64,
-    /// Files that came.
-    pub files_added: u64,
-    /// The version afterwards.
-    pub version: Version,
 }
 
 /// What a vacuum did, or would do.
@@ -74,9 +58,8 @@ impl Catalog {
             let groups = small_files(&log.latest()?, options.small_file_bytes);
             if groups.values().any(|group| group.len() >= options.compact_files) {
                 // Where a statement has the turn, it asks for another look when it is done.
-                if let Some(turn) = log.try_changing() {
-                    let (small, least) = (options.small_file_bytes, options.compact_files);
-                    if let Err(error) = self.compact(dataset, log, &turn, small, least) {
+                if let Some(turn) = ChangeTurn::take_if_free(dataset, log) {
+                    if let Err(error) = self.compact(turn, options.compact_files) {
                         tracing::warn!(%dataset, %error, "cannot compact a Delta table");
                     }
                 }
@@ -86,19 +69,16 @@ impl Catalog {
     }
 
     /// Makes the small files of each partition one, where there are at least `least` of them.
-    fn compact(
-        self: &Arc<Self>,
-        dataset: &DatasetRef,
-        log: &Arc<DeltaLog>,
-        _turn: &Turn,
-        small_bytes: u64,
-        least: usize,
-    ) -> Result<()> {
-        let change =
-            RowChange::begin(Arc::clone(self), dataset.clone(), Arc::clone(log), Operation::Compact)?;
-        let groups = change.small_files(small_bytes);
+    fn compact(self: &Arc<Self>, turn: ChangeTurn, least: usize) -> Result<Rewritten> {
+        let change = RowChange::begin(Arc::clone(self), turn, Operation::Compact)?;
+        let groups = small_files(change.version(), self.options.maintenance.small_file_bytes);
         let files: Vec<usize> = groups.into_values().filter(|group| group.len() >= least).flatten().collect();
-        if files.is_empty() { Ok(()) } else { change.compact(&files) }
+        change.compact(&files)
+    }
+
+    /// Makes the small files of each partition of a dataset one.
+    pub fn compact_dataset(self: &Arc<Self>, turn: ChangeTurn) -> Result<Rewritten> {
+        self.compact(turn, 2)
     }
 
     /// The log of `dataset`, which must be a Delta table, for work on the whole of it.
@@ -200,47 +180,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes the files anew that have timestamps of 96 bits: the library, which orders rows, takes them for
-    /// nanoseconds, of which 64 bits hold no far ones.
-    fn without_int96(
-        self: &Arc<Self>,
-        dataset: &DatasetRef,
-        log: &Arc<DeltaLog>,
-        _turn: &Turn,
-    ) -> Result<()> {
-        let change =
-            RowChange::begin(Arc::clone(self), dataset.clone(), Arc::clone(log), Operation::Compact)?;
-        let parts = change.snapshot().dataset.parts.iter().enumerate();
-        let files: Vec<usize> = parts.filter(|(_, part)| has_int96(part)).map(|(place, _)| place).collect();
-        if files.is_empty() { Ok(()) } else { change.compact(&files) }
-    }
-
-    /// Compacts the small files of a dataset; by the columns `z_order` if any are given, and then all files.
-    pub fn optimize_dataset(
-        self: &Arc<Self>,
-        dataset: &DatasetRef,
-        log: &Arc<DeltaLog>,
-        turn: &Turn,
-        z_order: &[String],
-    ) -> Result<Optimized> {
-        let before = log.latest()?;
-        if z_order.is_empty() {
-            self.compact(dataset, log, turn, self.options.maintenance.small_file_bytes, 2)?;
-        } else {
-            self.without_int96(dataset, log, turn)?;
-            log.z_order(z_order).map_err(|error| about(dataset, &error))?;
-        }
-        let after = log.latest()?;
-        let (mut files_removed, mut files_added) = (0, 0);
-        for commit in log.history(usize::try_from(after.number() - before.number()).unwrap_or(usize::MAX))? {
-            if commit.operation == "OPTIMIZE" {
-                files_removed += commit.files_removed;
-                files_added += commit.files_added;
-            }
-        }
-        Ok(Optimized { files_removed, files_added, version: delta_version(&after) })
-    }
-
     /// Removes files that no version of the last `retention` needs, or only lists them (`dry_run`). Readers of
     /// older versions that have them open read on.
     pub fn vacuum_dataset(
@@ -260,9 +199,7 @@ impl Catalog {
     /// Makes an earlier version the newest one again, as a new version.
     pub fn restore_dataset(
         &self,
-        dataset: &DatasetRef,
-        log: &DeltaLog,
-        _turn: &Turn,
+        ChangeTurn { dataset, log, .. }: &ChangeTurn,
         at: AtVersion,
     ) -> Result<Version> {
         let _lock = self.lock(dataset);
@@ -284,12 +221,6 @@ impl Catalog {
     }
 }
 
-impl RowChange {
-    fn small_files(&self, small_bytes: u64) -> BTreeMap<Vec<(String, Option<String>)>, Vec<usize>> {
-        small_files(self.version(), small_bytes)
-    }
-}
-
 /// The place of the column of a name, or of the only one that differs in case.
 fn place_of(schema: &Schema, name: &str) -> Option<usize> {
     schema.index_of(name).ok().or_else(|| {
@@ -297,11 +228,6 @@ fn place_of(schema: &Schema, name: &str) -> Option<usize> {
         let mut same = fields.filter(|(_, field)| field.name().to_lowercase() == name.to_lowercase());
         same.next().filter(|_| same.next().is_none()).map(|(place, _)| place)
     })
-}
-
-fn has_int96(part: &PartFile) -> bool {
-    let columns = part.footer.metadata.file_metadata().schema_descr();
-    columns.columns().iter().any(|column| column.physical_type() == Type::INT96)
 }
 
 /// The files below a size, by partition: their places among all files.

@@ -8,6 +8,7 @@ mod promote;
 mod rewrite;
 mod spark;
 mod stats;
+mod turn;
 mod upload;
 mod writer;
 
@@ -21,8 +22,9 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use moka::sync::Cache;
 
 pub(super) use conform::Conform;
-pub use maintain::{MaintenanceOptions, Optimized, Vacuumed};
-pub use rewrite::RowChange;
+pub use maintain::{MaintenanceOptions, Vacuumed};
+pub use rewrite::{Rewritten, RowChange};
+pub use turn::ChangeTurn;
 pub(super) use upload::DeltaUpload;
 pub use upload::parse_transaction;
 

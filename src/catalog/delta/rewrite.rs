@@ -7,24 +7,35 @@ use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use roaring::RoaringTreemap;
 
-use super::super::name::DatasetRef;
+use super::super::dataset::{DeltaMark, Version};
 use super::super::raw::{PieceScan, RawScan};
 use super::super::snapshot::Snapshot;
 use super::super::store::Catalog;
-use super::own_files;
+use super::turn::ChangeTurn;
 use super::writer::{DataWriter, Placed};
+use super::{delta_version, own_files};
 use crate::error::{Error, Result};
-use crate::storage::{Changes, DataFile, DeltaLog, DeltaVersion, NewFile, Operation};
+use crate::storage::{Changes, DataFile, DeltaVersion, NewFile, Operation};
 
 /// Bytes of rows that are decoded at once.
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// What a change did to the files of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Files that went.
+    pub files_removed: u64,
+    /// Files that came.
+    pub files_added: u64,
+    /// The version afterwards.
+    pub version: Version,
+}
 
 /// A change of the rows of a Delta table on its way: which rows go, by file and place, and which come.
 /// Dropped before it is committed, it changes nothing.
 pub struct RowChange {
     catalog: Arc<Catalog>,
-    dataset: DatasetRef,
-    log: Arc<DeltaLog>,
+    turn: ChangeTurn,
     version: DeltaVersion,
     snapshot: Arc<Snapshot>,
     operation: Operation,
@@ -33,13 +44,9 @@ pub struct RowChange {
 }
 
 impl RowChange {
-    /// Begins a change of `dataset`. The caller has the turn to change its table's rows.
-    pub fn begin(
-        catalog: Arc<Catalog>,
-        dataset: DatasetRef,
-        log: Arc<DeltaLog>,
-        operation: Operation,
-    ) -> Result<Self> {
+    /// Begins a change of the dataset whose `turn` it is.
+    pub fn begin(catalog: Arc<Catalog>, turn: ChangeTurn, operation: Operation) -> Result<Self> {
+        let ChangeTurn { dataset, log, .. } = &turn;
         let version = log.latest()?;
         version.check_changeable()?;
         let compacts = operation == Operation::Compact;
@@ -52,12 +59,11 @@ impl RowChange {
             ));
         }
         // However many files there are: to make them fewer is what a compaction is for.
-        let files =
-            if compacts { own_files(&version)? } else { catalog.checked_files(&dataset, &version)? };
-        let snapshot = Arc::new(catalog.snapshot_of_files(&dataset, &log, &version, files)?);
+        let files = if compacts { own_files(&version)? } else { catalog.checked_files(dataset, &version)? };
+        let snapshot = Arc::new(catalog.snapshot_of_files(dataset, log, &version, files)?);
         let writer = DataWriter::new(Arc::clone(&catalog), version.logical(), version.partition_columns())?;
         let writer = writer.with_checks(&version)?;
-        Ok(Self { catalog, dataset, log, version, snapshot, operation, gone: BTreeMap::new(), writer })
+        Ok(Self { catalog, turn, version, snapshot, operation, gone: BTreeMap::new(), writer })
     }
 
     /// The version that the change is of.
@@ -106,10 +112,10 @@ impl RowChange {
         self.gone.values().map(RoaringTreemap::len).sum()
     }
 
-    /// Publishes the change. Blocks, and must not be called by two changes of one table at once.
-    pub fn commit(mut self) -> Result<()> {
+    /// Publishes the change. Blocks.
+    pub fn commit(mut self) -> Result<Rewritten> {
         if self.gone.is_empty() && self.writer.rows() == 0 {
-            return Ok(());
+            return Ok(self.nothing());
         }
         let files = self.version.files();
         let gone = std::mem::take(&mut self.gone);
@@ -121,22 +127,49 @@ impl RowChange {
         self.publish(removed)
     }
 
+    /// Publishes the rows that were added in the place of all that were there: they are the same ones, in an order
+    /// that reads better. Blocks.
+    pub fn commit_reordered(self) -> Result<Rewritten> {
+        let (before, after) = (self.snapshot.dataset.rows(), self.writer.rows());
+        if before != after {
+            return Err(Error::internal(format!("of {before} rows that are put in order {after} are left")));
+        }
+        if before == 0 {
+            return Ok(self.nothing());
+        }
+        let removed = self.version.files();
+        self.publish(removed)
+    }
+
+    /// What is so where nothing was to be done.
+    fn nothing(&self) -> Rewritten {
+        Rewritten { files_removed: 0, files_added: 0, version: delta_version(&self.version) }
+    }
+
     /// Replaces whole files by others.
-    fn publish(self, remove: Vec<DataFile>) -> Result<()> {
-        let Self { catalog, dataset, log, version, operation, writer, .. } = self;
+    fn publish(self, remove: Vec<DataFile>) -> Result<Rewritten> {
+        let Self { catalog, turn, version, operation, writer, .. } = self;
+        let ChangeTurn { dataset, log, .. } = &turn;
         let partitions = writer.partition_columns().to_vec();
         let finished = writer.finish()?;
-        let lock = catalog.lock(&dataset);
-        let placed = Placed::new(finished, &partitions, &log, &version)?;
+        let lock = catalog.lock(dataset);
+        let placed = Placed::new(finished, &partitions, log, &version)?;
         let mut add = placed.files();
         if operation == Operation::Compact {
             keep_times(&mut add, &remove);
         }
         let changes = Changes { operation, remove, ..Changes::append(add, None) };
-        placed.commit(&version, &changes)?;
+        let committed = placed.commit(&version, &changes)?;
         drop(lock);
-        catalog.maintain(&dataset, &log);
-        Ok(())
+        catalog.maintain(dataset, log);
+        Ok(Rewritten {
+            files_removed: changes.remove.len() as u64,
+            files_added: changes.add.len() as u64,
+            version: Version::of_delta(&DeltaMark {
+                table_id: committed.table_id,
+                version: committed.version,
+            }),
+        })
     }
 
     /// Writes the rows of a file that stay.
@@ -174,7 +207,10 @@ impl RowChange {
     }
 
     /// Rewrites whole files, in their order, as others with the same rows.
-    pub(super) fn compact(mut self, files: &[usize]) -> Result<()> {
+    pub(super) fn compact(mut self, files: &[usize]) -> Result<Rewritten> {
+        if files.is_empty() {
+            return Ok(self.nothing());
+        }
         for file in files {
             self.copy(*file, |_, batch| Ok(batch.clone()))?;
         }

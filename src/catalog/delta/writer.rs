@@ -28,6 +28,8 @@ use crate::storage::{
 /// largest is finished.
 const MAX_OPEN: usize = 64;
 const MAX_OPEN_BYTES: usize = 512 << 20;
+/// Bytes of rows in memory that make one file: readers share the work on a table by its files.
+const MAX_FILE_BYTES: usize = 1 << 30;
 /// The longest folder name that file systems take, with room to spare.
 const MAX_FOLDER: usize = 200;
 /// What Hive writes for a NULL in a partition column.
@@ -201,7 +203,8 @@ impl DataWriter {
             }
         };
         open.bytes += batch_bytes(batch);
-        open.staged.write(batch)
+        open.staged.write(batch)?;
+        if open.bytes > MAX_FILE_BYTES { self.finish_largest() } else { Ok(()) }
     }
 
     fn finish_largest(&mut self) -> Result<()> {

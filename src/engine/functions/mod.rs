@@ -1,4 +1,4 @@
-//! Functions and aggregates of ours in the place of DataFusion's that answer wrongly.
+//! Functions and aggregates of ours: those in the place of DataFusion's that answer wrongly, and the key of Z-order.
 
 mod arithmetic;
 mod array_has;
@@ -21,6 +21,7 @@ mod sum;
 mod to_timestamp;
 mod unsigned_zero;
 mod uuid_casts;
+mod z_order_key;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub(super) use self::round::round_by_row;
 pub(super) use self::session_values::{SESSION_VALUES, SessionUser};
 pub(super) use self::unsigned_zero::{unsigned_zero, unsigned_zero_beside};
 pub(super) use self::uuid_casts::UuidCasts;
+pub(super) use self::z_order_key::z_order_key;
 use crate::error::Result;
 use crate::safeguard::{Safeguard, standing};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arrow::datatypes::Schema;
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
-use deltalake_core::kernel::transaction::{CommitData, PROTOCOL, TransactionError};
+use deltalake_core::kernel::transaction::{CommitData, TransactionError};
 use deltalake_core::kernel::{
     Action, Add, CommitInfo, Metadata, Protocol, Remove, StructType, Transaction as TxnAction, new_metadata,
 };
@@ -20,12 +20,13 @@ use super::columns::with_columns;
 use super::error::delta_error;
 use super::log::{ARROW_SCHEMA, DELTA_LOG, DataFile, DeltaLog, DeltaVersion, arrow_schema};
 use super::mapping::without_mapping;
+use super::protocol::{LEGACY_WRITER_FEATURES, check_append_only};
 use super::types::{delta_types, logical_text, needs_timestamp_ntz, struct_type};
 use crate::error::{Error, Result};
 use crate::storage::Target;
 
 /// How often a commit is tried when others come first.
-const ATTEMPTS: usize = 100;
+pub(super) const ATTEMPTS: usize = 100;
 /// Commits from one checkpoint to the next, where the table does not say.
 const CHECKPOINT_INTERVAL: u64 = 100;
 
@@ -149,28 +150,29 @@ impl DeltaLog {
             }
             checked = latest.number();
             let data = commit_data(&latest, changes)?;
-            PROTOCOL.can_commit(latest.state.as_ref(), &data.actions, &data.operation).map_err(refused)?;
-            let bytes = data.get_bytes().map_err(refused)?;
-            let next = latest.number() + 1;
-            let start = Instant::now();
-            let written = self.runtime.run(self.store.write_commit_entry(
-                next,
-                CommitOrBytes::LogBytes(bytes),
-                Uuid::new_v4(),
-            ))?;
-            match written {
-                Ok(()) => {
-                    self.after_commit(&latest, next);
-                    return Ok(Committed { table_id: latest.table_id().to_owned(), version: next });
-                }
-                // Another program's: look again.
-                Err(TransactionError::VersionAlreadyExists(_)) => {}
-                Err(error) => {
-                    return Err(self.files.trouble_since(start).unwrap_or_else(|| refused(error)));
-                }
+            check_append_only(&latest.state, &data.actions)?;
+            if let Some(committed) = self.try_commit(&latest, &data)? {
+                return Ok(committed);
             }
+            // Another program's came first: look again.
         }
-        Err(Error::precondition("other programs commit to the table all the time; try again"))
+        Err(others_commit())
+    }
+
+    /// Makes `data` the version after `latest`; `None` where another commit has.
+    pub(super) fn try_commit(&self, latest: &DeltaVersion, data: &CommitData) -> Result<Option<Committed>> {
+        let bytes = data.get_bytes().map_err(refused)?;
+        let next = latest.number() + 1;
+        let start = Instant::now();
+        let entry = CommitOrBytes::LogBytes(bytes);
+        match self.runtime.run(self.store.write_commit_entry(next, entry, Uuid::new_v4()))? {
+            Ok(()) => {
+                self.after_commit(latest, next);
+                Ok(Some(Committed { table_id: latest.table_id().to_owned(), version: next }))
+            }
+            Err(TransactionError::VersionAlreadyExists(_)) => Ok(None),
+            Err(error) => Err(self.files.trouble_since(start).unwrap_or_else(|| refused(error))),
+        }
     }
 
     /// Takes note of our commit, which is durable whatever happens here.
@@ -343,7 +345,12 @@ fn library_operation(latest: &DeltaVersion, changes: &Changes) -> DeltaOperation
     }
 }
 
-fn engine_info(blind: bool) -> HashMap<String, Value> {
+/// The error of a commit before which others came again and again.
+pub(super) fn others_commit() -> Error {
+    Error::precondition("other programs commit to the table all the time; try again")
+}
+
+pub(super) fn engine_info(blind: bool) -> HashMap<String, Value> {
     HashMap::from([
         ("clientVersion".to_owned(), json!(concat!("airstrip.", env!("CARGO_PKG_VERSION")))),
         ("isBlindAppend".to_owned(), json!(blind)),
@@ -424,16 +431,6 @@ fn new_schema(latest: &DeltaVersion, logical: &Schema) -> Result<Vec<Action>> {
     Ok(actions)
 }
 
-/// The features that a writer's version stood for before features had names.
-/// <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#table-features>
-const LEGACY_WRITER_FEATURES: [(u64, &[&str]); 5] = [
-    (2, &["appendOnly", "invariants"]),
-    (3, &["checkConstraints"]),
-    (4, &["changeDataFeed", "generatedColumns"]),
-    (5, &["columnMapping"]),
-    (6, &["identityColumns"]),
-];
-
 /// A table's protocol with timestamps without time zone, which older readers do not know.
 fn with_timestamp_ntz(now: &Value) -> Result<Protocol> {
     let names = |key: &str| -> Vec<String> {
@@ -441,9 +438,9 @@ fn with_timestamp_ntz(now: &Value) -> Result<Protocol> {
         listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     };
     let (mut readers, mut writers) = (names("readerFeatures"), names("writerFeatures"));
-    let version = now.get("minWriterVersion").and_then(Value::as_u64).unwrap_or(2);
+    let version = now.get("minWriterVersion").and_then(Value::as_i64).unwrap_or(2);
     if version < 7 {
-        let legacy = LEGACY_WRITER_FEATURES.iter().filter(|(since, _)| *since <= version);
+        let legacy = LEGACY_WRITER_FEATURES.iter().filter(|(since, _)| i64::from(*since) <= version);
         writers.extend(legacy.flat_map(|(_, names)| names.iter().map(|name| (*name).to_owned())));
     }
     readers.push("timestampNtz".to_owned());
@@ -453,7 +450,7 @@ fn with_timestamp_ntz(now: &Value) -> Result<Protocol> {
     }))
 }
 
-fn protocol(value: Value) -> Result<Protocol> {
+pub(super) fn protocol(value: Value) -> Result<Protocol> {
     serde_json::from_value(value).map_err(|error| Error::internal(format!("a table's protocol: {error}")))
 }
 

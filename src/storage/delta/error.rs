@@ -6,7 +6,6 @@ use std::fmt;
 
 use delta_kernel::Error as KernelError;
 use delta_kernel::schema::{DataType, PrimitiveType};
-use delta_kernel::table_features::TableFeature;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 
@@ -89,10 +88,6 @@ fn mentions(error: &dyn StdError, words: &[&str]) -> bool {
 
 fn transaction_error(error: &TransactionError) -> Error {
     match error {
-        TransactionError::UnsupportedTableFeatures(_) => unreadable(error),
-        TransactionError::DeltaTableAppendOnly => Error::precondition(
-            "the Delta table is append-only (delta.appendOnly): its rows are not changed or removed",
-        ),
         TransactionError::CommitConflict(_)
         | TransactionError::MaxCommitAttempts(_)
         | TransactionError::VersionAlreadyExists(_) => {
@@ -102,33 +97,19 @@ fn transaction_error(error: &TransactionError) -> Error {
     }
 }
 
-/// The error for a table whose features are not all known.
-pub(super) fn unreadable(error: &TransactionError) -> Error {
-    match error {
-        TransactionError::UnsupportedTableFeatures(features) => Error::unimplemented(format!(
-            "the Delta table uses features that are not supported: {}",
-            names(features)
-        )),
-        other => Error::unimplemented(format!("the Delta table is not supported: {other}")),
-    }
+/// The error for a table whose readers need to know of `features` that are not known here.
+pub(super) fn unreadable(features: &[String]) -> Error {
+    let features = features.join(", ");
+    Error::unimplemented(format!("the Delta table uses features that are not supported: {features}"))
 }
 
-/// The error for a table that is read, and whose writers need to know of features that are not known here.
-pub(super) fn unwritable(error: &TransactionError) -> Error {
-    match error {
-        TransactionError::UnsupportedTableFeatures(features) => Error::unimplemented(format!(
-            "the Delta table uses features that are not supported in writes: {}; it is read, but not changed here; \
-             change it with the program that made it, or make a copy with CREATE TABLE … AS SELECT",
-            names(features)
-        )),
-        other => unreadable(other),
-    }
-}
-
-fn names(features: &[TableFeature]) -> String {
-    let mut names: Vec<_> = features.iter().map(ToString::to_string).collect();
-    names.sort();
-    names.join(", ")
+/// The error for a table that is read, and whose writers need to know of `features` that are not known here.
+pub(super) fn unwritable(features: &[String]) -> Error {
+    let features = features.join(", ");
+    Error::unimplemented(format!(
+        "the Delta table uses features that are not supported in writes: {features}; it is read, but not changed here; \
+         change it with the program that made it, or make a copy with CREATE TABLE … AS SELECT"
+    ))
 }
 
 /// The error for the value `text` of a partition column in the log that the library cannot parse; `columns` are those

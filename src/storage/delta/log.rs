@@ -9,9 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use delta_kernel::Error as KernelError;
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
-use delta_kernel::table_features::TableFeature;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
-use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::kernel::{Action, LogicalFileView, StructType};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
@@ -22,8 +20,9 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use url::Url;
 
 use super::entry::actions_of;
-use super::error::{delta_error, unparsed, unreadable, unwritable};
+use super::error::{delta_error, unparsed};
 use super::mapping::{column_names, without_mapping};
+use super::protocol::{check_readable, check_writable};
 use super::runtime::DeltaRuntime;
 use super::store::TableStore;
 use super::types::parse_logical;
@@ -420,34 +419,6 @@ pub(super) fn log_store(files: TableStore) -> Result<LogStoreRef> {
     Ok(default_logstore(Arc::new(files.clone()), Arc::new(files), &location, &StorageConfig::default()))
 }
 
-/// The newest version of the protocol for readers; later ones may mean anything.
-const READER_VERSION: i32 = 3;
-
-/// Features of readers that ask for nothing here besides what the library does: files of a narrower type than the
-/// table's are cast as they are read, and what a vacuum has to look at is looked at before each change.
-const READ_HERE: [TableFeature; 3] =
-    [TableFeature::TypeWidening, TableFeature::TypeWideningPreview, TableFeature::VacuumProtocolCheck];
-
-/// Fails for a table that needs more of its readers than there is here, by name.
-fn check_readable(state: &DeltaTableState) -> Result<()> {
-    let version = state.protocol().min_reader_version();
-    if version > READER_VERSION {
-        return Err(Error::unimplemented(format!(
-            "the Delta table needs version {version} of the protocol for readers, which is not supported"
-        )));
-    }
-    match PROTOCOL.can_read_from(state) {
-        Err(TransactionError::UnsupportedTableFeatures(mut features)) => {
-            features.retain(|feature| !READ_HERE.contains(feature));
-            if features.is_empty() {
-                return Ok(());
-            }
-            Err(unreadable(&TransactionError::UnsupportedTableFeatures(features)))
-        }
-        other => other.map_err(|error| unreadable(&error)),
-    }
-}
-
 fn version_of(table: &DeltaTable) -> Result<DeltaVersion> {
     DeltaVersion::new(table.snapshot().map_err(delta_error)?.clone())
 }
@@ -473,7 +444,7 @@ impl DeltaVersion {
     /// Fails for a table that is only read.
     pub fn check_changeable(&self) -> Result<()> {
         if self.names.is_none() {
-            return PROTOCOL.can_write_to(self.state.as_ref()).map_err(|error| unwritable(&error));
+            return check_writable(&self.state);
         }
         Err(Error::unimplemented(
             "the Delta table uses column mapping (delta.columnMapping.mode): it is read, but changing it is not \

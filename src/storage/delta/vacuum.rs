@@ -11,11 +11,20 @@ use std::time::{Duration, Instant};
 
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::DeltaTable;
+use deltalake_core::kernel::transaction::CommitData;
 use deltalake_core::kernel::{Action, DeletionVectorDescriptor as LoggedVector};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::operations::vacuum::VacuumMode;
+use deltalake_core::protocol::DeltaOperation;
+use deltalake_core::table::config::TablePropertiesExt as _;
+use deltalake_core::table::state::DeltaTableState;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path as StorePath;
+use object_store::{Error as StoreError, ObjectStore as _};
+use serde_json::{Value, json};
 
-use super::log::{DELTA_LOG, DeltaLog, log_store};
+use super::commit::{ATTEMPTS, engine_info, others_commit};
+use super::log::{DELTA_LOG, DeltaLog, DeltaVersion, log_store};
 use crate::error::{Error, Result};
 use crate::storage::area::{if_there, io_error};
 use crate::storage::listing::{open_dir, read_entries};
@@ -26,27 +35,40 @@ impl DeltaLog {
     /// the table's own retention, a week where it says nothing; less than that is an error.
     pub fn vacuum(&self, retention: Option<Duration>, dry_run: bool) -> Result<Vec<String>> {
         let store = log_store(self.files.showing_only(Arc::new(self.named_files()?)))?;
-        let planned = self.run_vacuum(&store, retention, true)?;
+        let latest = self.latest()?;
+        latest.check_changeable()?;
+        let planned = self.files_to_remove(&store, &latest, retention)?;
         self.check_own(&planned)?;
-        if dry_run || planned.is_empty() { Ok(planned) } else { self.run_vacuum(&store, retention, false) }
+        if dry_run || planned.is_empty() {
+            return Ok(planned);
+        }
+        let default = latest.state.table_config().deleted_file_retention_duration();
+        let begun = DeltaOperation::VacuumStart {
+            retention_check_enabled: true,
+            specified_retention_millis: retention.map(millis),
+            default_retention_millis: millis(default),
+        };
+        self.commit_note(begun, json!({ "numFilesToDelete": planned.len() }))?;
+        self.remove_files(&store, &planned)?;
+        let ended = DeltaOperation::VacuumEnd { status: "COMPLETED".to_owned() };
+        self.commit_note(ended, json!({ "numDeletedFiles": planned.len(), "numVacuumedDirectories": 0 }))?;
+        Ok(planned)
     }
 
-    fn run_vacuum(
+    fn files_to_remove(
         &self,
         store: &LogStoreRef,
+        latest: &DeltaVersion,
         retention: Option<Duration>,
-        dry_run: bool,
     ) -> Result<Vec<String>> {
         let start = Instant::now();
         let mut table = DeltaTable::new(Arc::clone(store));
-        table.state = self.table()?.state;
-        let mut vacuum = table.vacuum().with_mode(VacuumMode::Full).with_dry_run(dry_run);
+        table.state = Some(DeltaTableState::clone(&latest.state));
+        let mut vacuum = table.vacuum().with_mode(VacuumMode::Full).with_dry_run(true);
         if let Some(retention) = retention {
-            let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-            vacuum = vacuum.with_retention_period(chrono::Duration::milliseconds(millis));
+            vacuum = vacuum.with_retention_period(chrono::Duration::milliseconds(millis(retention)));
         }
-        let done = self.runtime.run(vacuum.into_future())?;
-        let (table, metrics) = done.map_err(|error| {
+        let (_, planned) = self.runtime.run(vacuum.into_future())?.map_err(|error| {
             if error.to_string().contains("retention") {
                 return Error::precondition(format!(
                     "the files of a table are kept for as long as its property \
@@ -55,10 +77,36 @@ impl DeltaLog {
             }
             self.error_of(error, start)
         })?;
-        if !dry_run {
-            self.committed_table(table)?;
+        Ok(planned.files_deleted)
+    }
+
+    /// Removes files of the table's directory. One that is gone already is as good.
+    fn remove_files(&self, store: &LogStoreRef, files: &[String]) -> Result<()> {
+        let start = Instant::now();
+        // As the library tells them: encoded already.
+        let paths: Vec<_> = files.iter().map(|file| Ok(StorePath::parse(file)?)).collect();
+        let removed =
+            store.object_store(None).delete_stream(stream::iter(paths).boxed()).map(
+                |removed| match removed {
+                    Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
+                    Err(error) => Err(error),
+                },
+            );
+        let removed = self.runtime.run(removed.try_collect::<()>())?;
+        removed.map_err(|error| self.error_of(error.into(), start))
+    }
+
+    /// Commits what is for the table's history alone.
+    fn commit_note(&self, operation: DeltaOperation, metrics: Value) -> Result<()> {
+        let mut info = engine_info(false);
+        info.insert("operationMetrics".to_owned(), metrics);
+        let data = CommitData::new(Vec::new(), operation, info, Vec::new());
+        for _ in 0..ATTEMPTS {
+            if self.try_commit(&self.latest()?, &data)?.is_some() {
+                return Ok(());
+            }
         }
-        Ok(metrics.files_deleted)
+        Err(others_commit())
     }
 
     /// The files that the entries of the log name, as far as they are still there; those of versions before are in the
@@ -125,4 +173,8 @@ impl DeltaLog {
         }
         Ok(())
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
