@@ -3,6 +3,7 @@
 //! Exit codes: 0 the command did its work (a server: it was asked to stop and did), 1 it failed, 2 the
 //! arguments or settings are wrong, 130 a second signal forced the server to stop.
 
+#[cfg(feature = "demo")]
 mod demo;
 mod root;
 mod serve;
@@ -42,6 +43,7 @@ enum Command {
     },
 
     /// Write the TPC-H tables as datasets, to have something to query; others of their names are left alone
+    #[cfg(feature = "demo")]
     Demo {
         /// The scale factor: 1 is about 350 MB of Parquet, lineitem has 6 million rows
         #[arg(long, default_value_t = 0.1, value_parser = demo::scale)]
@@ -68,6 +70,7 @@ pub fn main(give_back: fn()) -> ExitCode {
 fn run(command: Command, give_back: fn()) -> Result<ExitCode> {
     match command {
         Command::Serve { settings, config } => serve::serve(*settings, config.as_deref(), give_back),
+        #[cfg(feature = "demo")]
         Command::Demo { scale, root } => demo::demo(scale, &root).map(|()| ExitCode::SUCCESS),
     }
 }

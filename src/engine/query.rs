@@ -51,7 +51,6 @@ use super::sort_key::rows_of_runs;
 use super::source::Source;
 use super::sql::{self, Listing, listing, with_sql_types};
 use super::statement::{StatementKind, kind, parameters, parse};
-use super::substrait::substrait;
 use super::tables::QueryCatalog;
 use super::workers::Lane;
 use crate::catalog::RawScan;
@@ -432,9 +431,18 @@ impl Planner {
         self.physical(vec![plan]).await
     }
 
+    #[cfg(feature = "substrait")]
     async fn substrait(&self, plan: &Bytes) -> Result<LogicalPlan> {
-        let planned = substrait(plan, &self.state, &self.limits).await;
+        let planned = super::substrait::substrait(plan, &self.state, &self.limits).await;
         planned.map_err(|error| self.datasets.first_missing().unwrap_or(error))
+    }
+
+    #[cfg(not(feature = "substrait"))]
+    #[allow(clippy::unused_async)]
+    async fn substrait(&self, _: &Bytes) -> Result<LogicalPlan> {
+        Err(Error::unimplemented(
+            "this server was built without Substrait (the cargo feature `substrait`); send the query as SQL",
+        ))
     }
 
     fn parse_query(&self, sql: &str) -> Result<Statement> {

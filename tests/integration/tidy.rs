@@ -194,3 +194,14 @@ fn paths_are_read_with_all_of_their_branches() {
     let expected = ["crate::x::a::B", "crate::x::c", "crate::x::c::D", "crate::g::h", "crate::x::y::i::j"];
     assert_eq!(paths, expected);
 }
+
+#[test]
+fn dist_takes_back_what_release_optimises_less() {
+    let manifest = include_str!("../../Cargo.toml").parse::<toml::Table>().unwrap();
+    let packages = |profile: &str| manifest["profile"][profile]["package"].as_table().unwrap().clone();
+    let dist = packages("dist");
+    for (name, settings) in packages("release") {
+        assert_eq!(settings["opt-level"].as_integer(), Some(1), "{name}");
+        assert_eq!(dist[&name]["opt-level"].as_integer(), Some(3), "{name}");
+    }
+}

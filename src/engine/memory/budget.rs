@@ -42,15 +42,14 @@ impl MemoryBudget {
 
 /// The memory that this process may use: the machine's, or that of the control groups that it is in, if that is less.
 pub fn usable_memory() -> u64 {
-    let machine = match System::new() {
-        Ok(mut system) => {
-            system.refresh_memory();
-            system.total_memory()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot tell how much memory there is; assuming 4 GiB (memory-limit sets it)");
+    let mut system = System::new();
+    system.refresh_memory();
+    let machine = match system.total_memory() {
+        0 => {
+            tracing::warn!("cannot tell how much memory there is; assuming 4 GiB (memory-limit sets it)");
             UNKNOWN
         }
+        bytes => bytes,
     };
     Groups::of_this_process().limit().map_or(machine, |limit| limit.min(machine))
 }

@@ -32,6 +32,7 @@ use crate::safeguard::Safeguard;
 
 pub(super) use joined_keys::is_key_marker;
 pub(super) use listings::{Listing, listing, with_sql_types};
+#[cfg(feature = "substrait")]
 pub(super) use set_operations::count_rows_of_sets;
 pub(super) use times_of_day::in_one_unit;
 pub(super) use types::Types;

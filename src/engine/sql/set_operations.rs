@@ -32,6 +32,7 @@ pub(super) fn count_equal_rows(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 /// Numbers equal rows of `inputs` plans that were joined, one after the other, to what a set operation of Substrait with ALL
 /// keeps. Below them are joins in which NULL equals NULL for other reasons, so that only these are looked at.
+#[cfg(feature = "substrait")]
 pub(in crate::engine) fn count_rows_of_sets(plan: LogicalPlan, inputs: usize) -> DfResult<LogicalPlan> {
     match plan {
         LogicalPlan::Join(mut join) if inputs > 1 && keeps_all(&join) => {

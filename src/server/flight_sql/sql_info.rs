@@ -48,7 +48,7 @@ fn server(infos: &mut SqlInfoDataBuilder, facts: Facts) {
     infos.append(Id::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
     infos.append(Id::FlightSqlServerReadOnly, facts.read_only);
     infos.append(Id::FlightSqlServerSql, true);
-    infos.append(Id::FlightSqlServerSubstrait, true);
+    infos.append(Id::FlightSqlServerSubstrait, cfg!(feature = "substrait"));
     infos.append(Id::FlightSqlServerSubstraitMinVersion, "");
     infos.append(Id::FlightSqlServerSubstraitMaxVersion, "");
     // SqlSupportedTransaction: none.
