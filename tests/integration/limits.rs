@@ -8,7 +8,9 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
 
-use crate::harness::{Server, assert_error, batch, count, get, memory_kib, number, path, put};
+use crate::harness::{
+    PATIENCE, Server, assert_error, batch, count, eventually, get, memory_kib, number, path, put,
+};
 
 /// Chains of CTEs: each is small, and together they double with every line.
 fn doubling(lines: usize) -> String {
@@ -130,7 +132,7 @@ async fn malformed_uploads_are_the_senders_error() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }
-    assert_eq!(server.staged(), 0);
+    eventually(PATIENCE, || server.staged() == 0).await;
     let mut client = server.client().await;
     put(&mut client, "t", vec![batch(1, 3)]).await.unwrap();
     assert_eq!(count(&mut client, "t").await.unwrap(), 3);
