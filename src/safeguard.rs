@@ -174,15 +174,18 @@ mod tests {
     #[test]
     fn the_absence_of_each_is_noticed() {
         for (safeguard, test) in [
-            (Safeguard::EndMark, "server::respond::tests::a_failure_and_a_panic_end_with_an_error"),
+            (Safeguard::EndMark, "server::stream::respond::tests::a_failure_and_a_panic_end_with_an_error"),
             (
                 Safeguard::DecompressedBytes,
-                "server::receive::tests::a_claim_of_a_terabyte_is_refused_before_anything_is_allocated",
+                "server::ipc::receive::tests::a_claim_of_a_terabyte_is_refused_before_anything_is_allocated",
             ),
-            (Safeguard::SqlDepth, "engine::limits::tests::the_limits_are_named"),
-            (Safeguard::SqlExpressions, "engine::limits::tests::expressions_count_and_constants_do_not"),
+            (Safeguard::SqlDepth, "engine::statement::limits::tests::the_limits_are_named"),
+            (
+                Safeguard::SqlExpressions,
+                "engine::statement::limits::tests::expressions_count_and_constants_do_not",
+            ),
             (Safeguard::RandomCookies, "server::session::tests::no_two_offers_are_the_same"),
-            (Safeguard::RowsOfMessages, "server::receive::tests::rows_without_bytes_are_limited"),
+            (Safeguard::RowsOfMessages, "server::ipc::receive::tests::rows_without_bytes_are_limited"),
             (
                 Safeguard::ErrorLength,
                 "server::status::tests::a_message_is_cut_between_characters_to_what_clients_take",

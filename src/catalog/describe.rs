@@ -1,6 +1,6 @@
 //! Statistics of a dataset, from its files' footers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use parquet::arrow::parquet_column;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::basic::Compression;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics as ChunkStatistics;
 
 use super::dataset::{Dataset, PartFile};
@@ -166,6 +167,19 @@ fn cast(bound: &Precision<ScalarValue>, name: &str, data_type: &DataType) -> Pre
 }
 
 impl Dataset {
+    /// Row groups, over all files.
+    pub fn row_groups(&self) -> u64 {
+        self.parts.iter().map(|part| part.footer.metadata.num_row_groups() as u64).sum()
+    }
+
+    /// How its pages are compressed, sorted.
+    pub fn codecs(&self) -> Vec<String> {
+        let row_groups = self.parts.iter().flat_map(|part| part.footer.metadata.row_groups());
+        let codecs = row_groups.flat_map(RowGroupMetaData::columns);
+        let codecs: BTreeSet<_> = codecs.map(|column| codec_name(column.compression())).collect();
+        codecs.into_iter().collect()
+    }
+
     /// Statistics per column of the schema, over all files.
     pub fn column_stats(&self) -> Result<Vec<ColumnStats>> {
         let per_part: Vec<Statistics> =
@@ -197,6 +211,12 @@ impl Dataset {
             distinct_count: Some(distinct.len() as u64),
         }
     }
+}
+
+/// The codec's name in lower case, without its level: the level is not stored in a file.
+fn codec_name(codec: Compression) -> String {
+    let name = codec.to_string().to_lowercase();
+    name.split('(').next().unwrap_or_default().to_owned()
 }
 
 fn known(column: &ColumnStatistics) -> ColumnStats {

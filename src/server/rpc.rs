@@ -20,9 +20,8 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::body::GuardedBody;
-use super::connection::Peer;
 use super::status::{blame_request, fit, message_of, status};
+use super::transport::{GuardedBody, Peer};
 use crate::error::Error;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

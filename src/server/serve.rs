@@ -12,16 +12,12 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tower::Layer;
 
-use super::connection::accept;
-use super::download::DownloadOptions;
-use super::flight::Handler;
+use super::flight::{Handler, UploadOptions};
 use super::flight_sql::StatementsOptions;
-use super::http2::{self, HttpOptions};
-use super::respond::Patience;
 use super::rpc::RpcLayer;
 use super::session::SessionOptions;
-use super::terms::UploadOptions;
-use super::zero_copy::ZeroCopy;
+use super::stream::{DownloadOptions, Patience};
+use super::transport::{HttpOptions, ZeroCopy, accept, http2};
 use crate::engine::Engine;
 use crate::error::Result;
 

@@ -21,11 +21,11 @@ use tokio::runtime::Handle;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use uuid::Uuid;
 
-use super::connection::{ConnectionId, Peer};
+use super::flight::{TOKEN, user};
 use super::flight_sql::described_result;
-use super::frames::{Framing, MessageSize};
-use super::handshake::{TOKEN, user};
 use super::headers::{self, header, name_of};
+use super::ipc::{Framing, MessageSize};
+use super::transport::{ConnectionId, Peer};
 use crate::engine::{
     Endpoints, Environment, Origin, Query, Scope, TemporaryTables, TypeProfile, time_field, times,
 };

@@ -18,7 +18,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
-use crate::engine::pass_through::{PassThrough, Passing};
+use crate::engine::operators::{PassThrough, Passing};
 use crate::storage::{NEGLIGIBLE_BYTES, held_by_views, is_mostly_used};
 
 /// The batch with strings of its views copied together where their buffers hold much else; `None` where none do.

@@ -19,8 +19,8 @@ use super::dense::{densely, keeps_batches};
 use super::expressions::Growth;
 use super::projection::SizedProjection;
 use super::slices::Slices;
-use crate::engine::control::Control;
-use crate::engine::pass_through::PassThrough;
+use crate::engine::operators::PassThrough;
+use crate::engine::run::Control;
 
 type DfResult<T> = Result<T, DataFusionError>;
 

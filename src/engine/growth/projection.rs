@@ -21,7 +21,7 @@ use futures::{Stream, StreamExt};
 use super::Sizes;
 use super::expressions::Growth;
 use super::function::TooLarge;
-use crate::engine::control::Control;
+use crate::engine::run::Control;
 use crate::error::Error;
 use crate::storage::array_bytes;
 

@@ -14,8 +14,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
 
 use super::function::TooLarge;
-use crate::engine::control::Control;
-use crate::engine::pass_through::Passing;
+use crate::engine::operators::Passing;
+use crate::engine::run::Control;
 
 type DfResult<T> = Result<T, DataFusionError>;
 
@@ -124,7 +124,7 @@ mod tests {
     use datafusion::physical_plan::collect;
 
     use super::*;
-    use crate::engine::pass_through::PassThrough;
+    use crate::engine::operators::PassThrough;
     use crate::error::Error;
 
     fn slices(rows: usize, control: &Control) -> Arc<dyn ExecutionPlan> {

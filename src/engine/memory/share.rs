@@ -8,7 +8,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::portion::{Bounds, Portion, leave_room};
-use crate::engine::control::Control;
+use crate::engine::run::Control;
 use crate::error::Result;
 
 /// `runtime` for one statement: what it reserves is counted in `control`, and once it is stopped it gets nothing more. With

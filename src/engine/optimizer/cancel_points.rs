@@ -11,7 +11,7 @@ use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizer
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::{LogicalRule, PhysicalRule};
-use crate::engine::planning::check;
+use crate::engine::query::check;
 
 type DfResult<T> = Result<T, DataFusionError>;
 

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     ShowStatementOptions, Statement,
 };
 
-use super::super::change::reference;
+use super::super::write::reference;
 use super::clauses::refuse;
 use crate::engine::tables::CATALOG;
 use crate::error::{Error, Result};

@@ -73,7 +73,7 @@ fn spell_one_out(expr: &mut Expr) {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::limits::SqlLimits;
+    use crate::engine::statement::SqlLimits;
     use crate::engine::statement::parse;
 
     #[test]

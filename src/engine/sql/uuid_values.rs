@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableObject, Update,
 };
 
-use super::super::change::{fold, reference};
+use super::super::write::{fold, reference};
 use crate::storage::UUID;
 
 /// Whether an error is that of a value for a column of UUIDs.

@@ -7,9 +7,9 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::logical_expr::TableType;
 
 use super::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
-use crate::engine::environment::Environment;
-use crate::engine::output::Output;
-use crate::engine::session::Engine;
+use crate::engine::Engine;
+use crate::engine::query::Output;
+use crate::engine::session::Environment;
 use crate::error::Result;
 
 /// A table, a view, or a table that only this session sees.

@@ -7,6 +7,7 @@ mod query_catalog;
 mod scan;
 mod system;
 mod time_travel;
+mod trash;
 mod view_planner;
 
 pub use input::InputTable;
@@ -19,4 +20,5 @@ pub(in crate::engine) use scan::{
 pub use system::{Rows, time_field, times};
 pub(in crate::engine) use system::{SystemSchema, queries, queries_schema};
 pub(in crate::engine) use time_travel::add_versions;
+pub(in crate::engine) use trash::{in_trash, trash_schema};
 pub(in crate::engine) use view_planner::ViewPlanner;

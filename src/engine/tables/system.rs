@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::DataFusionError;
 
-use crate::engine::running::{Entry, Running};
+use crate::engine::run::{Entry, Running};
 use crate::error::Result;
 
 /// Makes the rows of a system table when it is read.

@@ -9,10 +9,8 @@ use datafusion::logical_expr::LogicalPlan;
 
 use super::time_travel::add_versions;
 use crate::catalog::{Catalog, View};
-use crate::engine::gate;
-use crate::engine::limits::SqlLimits;
 use crate::engine::sql;
-use crate::engine::statement::parse;
+use crate::engine::statement::{SqlLimits, gate, parse};
 
 /// Plans views with the server's own configuration: a view means the same in every session.
 #[derive(Debug)]

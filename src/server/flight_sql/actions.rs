@@ -16,10 +16,9 @@ use arrow_flight::{
 use bytes::Bytes;
 use prost::Message;
 
-use super::super::flight::Handler;
+use super::super::flight::{Handler, queries_of, renewed};
 use super::super::rpc::Rpc;
 use super::super::session::Client;
-use super::super::target::{queries_of, renewed};
 use super::{substrait, wrapped};
 use crate::engine::Source;
 use crate::error::{Error, Result};

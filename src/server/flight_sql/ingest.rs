@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow_flight::PutResult;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 
-use super::super::flight::Handler;
-use super::super::put::{LastLook, Uploading};
+use super::super::flight::{Handler, LastLook, Uploading};
 use super::super::session::Client;
 use super::updated;
 use crate::catalog::{DatasetRef, IfMissing, PutMode, PutOptions, Upload};

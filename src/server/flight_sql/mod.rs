@@ -33,13 +33,11 @@ pub use prepared::StatementsOptions;
 pub(super) use sql_info::Functions;
 pub(super) use types::described_result;
 
-use super::flight::Handler;
-use super::frames::{FrameEncoder, Framing, opening};
-use super::put::Uploading;
-use super::respond::{Chunks, Work, stream_chunks};
+use super::flight::{Handler, SqlQuery, Uploading};
+use super::ipc::{FrameEncoder, Framing, opening};
 use super::rpc::Rpc;
 use super::session::Client;
-use super::target::SqlQuery;
+use super::stream::{Chunks, Work, stream_chunks};
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;

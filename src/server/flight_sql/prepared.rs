@@ -16,7 +16,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::super::flight::Handler;
-use super::super::receive::Receiver;
+use super::super::ipc::Receiver;
 use super::super::rpc::Rpc;
 use super::super::session::{Client, SessionKey};
 use super::types::in_milliseconds;

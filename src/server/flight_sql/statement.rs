@@ -7,11 +7,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::{FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 
-use super::super::flight::Handler;
-use super::super::respond::Chunks;
+use super::super::flight::{Handler, SqlQuery, change_ticket};
 use super::super::rpc::Rpc;
 use super::super::session::Client;
-use super::super::target::{SqlQuery, change_ticket};
+use super::super::stream::Chunks;
 use crate::engine::{Bound, Scope, Source, StatementKind};
 use crate::error::{Error, Result};
 use crate::storage::ipc_schema;
