@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::budget::MemoryBudget;
 use super::groups::Groups;
 use super::usage::{left, resident};
-use crate::engine::running::{Entry, Running};
+use crate::engine::run::{Entry, Running};
 use crate::error::{Error, Result};
 
 /// Gives back memory that can be had again, as that of caches, or that nobody uses any more.
@@ -30,7 +30,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What statements may take in between, in bytes a second, as far as is known of machines.
 const PER_SECOND: u64 = 4 << 30;
 
-/// How long what was given back, or stopped, has to take effect before more is done. Near the bound there is less time.
+/// How long what was given back, or stopped, has to take effect before more is done. Near the bound, while more and more is
+/// used, there is less time.
 const GRACE: Duration = Duration::from_millis(250);
 const LAST_GRACE: Duration = Duration::from_millis(30);
 
@@ -121,8 +122,14 @@ struct Watch {
     state: Arc<State>,
     running: Arc<Running>,
     groups: Groups,
-    /// When something was done last.
-    acted: Option<Instant>,
+    /// What was used when something was done last.
+    acted: Option<Acted>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Acted {
+    at: Instant,
+    used: u64,
 }
 
 impl Watch {
@@ -143,14 +150,18 @@ impl Watch {
         let excess = used.saturating_sub(budget.high()).max(missing);
         self.state.is_over.store(excess > 0, Ordering::Release);
         if excess > 0 {
-            let is_last = excess > budget.headroom / 4;
-            let grace = if is_last { LAST_GRACE } else { GRACE };
-            if self.acted.is_none_or(|acted| acted.elapsed() >= grace) {
+            let is_near = excess > budget.headroom / 4;
+            let is_due = |acted: Acted| {
+                // A statement that was stopped ends when it comes to look; the others are not to go for it.
+                let grace = if is_near && used > acted.used { LAST_GRACE } else { GRACE };
+                acted.at.elapsed() >= grace
+            };
+            if self.acted.is_none_or(is_due) {
                 self.act(used);
             }
             return NEAR;
         }
-        if self.acted.is_some_and(|acted| acted.elapsed() > IDLE) {
+        if self.acted.is_some_and(|acted| acted.at.elapsed() > IDLE) {
             self.acted = None;
         }
         if !self.running.is_busy() {
@@ -169,7 +180,7 @@ impl Watch {
         {
             self.stop(&largest, used);
         }
-        self.acted = Some(Instant::now());
+        self.acted = Some(Acted { at: Instant::now(), used });
     }
 
     /// Has memory given back until there is enough: first what was freed, which can be all of a statement that was stopped.
