@@ -13,6 +13,7 @@ use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use url::Url;
 
 use crate::catalog::{CatalogOptions, MaintenanceOptions, ReplaceOptions};
 use crate::engine::{AdmissionOptions, EngineOptions, MemoryBudget, SqlLimits};
@@ -446,7 +447,7 @@ impl Settings {
         let memory_bytes = bytes("memory-limit", self.memory_limit, memory / 2)?;
         let frame_cache = self.frame_cache.map_or(memory / 8, |size| size.as_u64());
         let caches = frame_cache + catalog.footer_cache_bytes + catalog.column_cache_bytes;
-        let headroom = self.memory_headroom.unwrap_or(ByteSize::mib(512)).as_u64();
+        let headroom = headroom(self.memory_headroom, memory)?;
         let engine = EngineOptions {
             memory_bytes,
             budget: MemoryBudget::new(caches.saturating_add(memory_bytes as u64), headroom, memory),
@@ -482,14 +483,14 @@ impl Settings {
 
     fn server_options(&self, frame_cache: u64) -> Result<ServerOptions> {
         Ok(ServerOptions {
-            advertise: self.advertise.clone().unwrap_or_default(),
-            query_timeout: period(self.query_timeout, 3600),
-            idle_timeout: period(self.idle_timeout, 300),
+            advertise: locations(self.advertise.as_deref().unwrap_or_default())?,
+            query_timeout: lasting("query-timeout", self.query_timeout, 3600)?,
+            idle_timeout: lasting("idle-timeout", self.idle_timeout, 300)?,
             pause_timeout: period(self.pause_timeout, 5),
             drain_timeout: period(self.drain_timeout, 30),
             max_message_bytes: bytes("max-message-bytes", self.max_message_bytes, 1 << 30)?,
             max_connections: positive("max-connections", self.max_connections.unwrap_or(1024))?,
-            ticket_lifetime: period(self.ticket_lifetime, 24 * 3600),
+            ticket_lifetime: lasting("ticket-lifetime", self.ticket_lifetime, 24 * 3600)?,
             http: HttpOptions {
                 stream_window: between("stream-window", self.stream_window, 4 << 20, HTTP_WINDOWS)?,
                 connection_window: between(
@@ -499,9 +500,9 @@ impl Settings {
                     HTTP_WINDOWS,
                 )?,
                 frame: between("http-frame", self.http_frame, 1 << 20, HTTP_FRAMES)?,
-                keepalive: period(self.keepalive, 30),
+                keepalive: lasting("keepalive", self.keepalive, 30)?,
                 max_streams: self.max_streams.unwrap_or(256).max(1),
-                first_request: period(self.first_request_timeout, 30),
+                first_request: lasting("first-request-timeout", self.first_request_timeout, 30)?,
             },
             zero_copy: self.zero_copy.unwrap_or(true),
             uploads: UploadOptions {
@@ -514,11 +515,11 @@ impl Settings {
             },
             sessions: SessionOptions {
                 most: positive("max-sessions", self.max_sessions.unwrap_or(10_000))? as u64,
-                idle: period(self.session_timeout, 3600),
+                idle: lasting("session-timeout", self.session_timeout, 3600)?,
             },
             statements: StatementsOptions {
                 bytes: bytes("statement-memory", self.statement_memory, 64 << 20)? as u64,
-                idle: period(self.session_timeout, 3600),
+                idle: lasting("session-timeout", self.session_timeout, 3600)?,
             },
         })
     }
@@ -604,9 +605,64 @@ fn period(value: Option<Period>, default_seconds: u64) -> Duration {
     value.map_or(Duration::from_secs(default_seconds), |period| period.0)
 }
 
+/// A time that something has: with none of it nothing would work.
+fn lasting(name: &str, value: Option<Period>, default_seconds: u64) -> Result<Duration> {
+    let period = period(value, default_seconds);
+    if period.is_zero() { Err(Error::invalid(format!("{name} must be longer than 0s"))) } else { Ok(period) }
+}
+
+/// What is left for what nobody counts. With more than half of all memory every statement would be one too many.
+fn headroom(value: Option<ByteSize>, memory: u64) -> Result<u64> {
+    match value {
+        Some(value) if value.as_u64() > memory / 2 => {
+            let (half, all) = (ByteSize::b(memory / 2), ByteSize::b(memory));
+            Err(Error::invalid(format!("memory-headroom is at most {half}, half of the {all} that there is")))
+        }
+        Some(value) => Ok(value.as_u64()),
+        None => Ok(ByteSize::mib(512).as_u64()),
+    }
+}
+
+/// Locations as Flight has them: <https://arrow.apache.org/docs/format/Flight.html#transports>.
+fn locations(texts: &[String]) -> Result<Vec<String>> {
+    let is_location = |text: &&String| {
+        let Ok(url) = Url::parse(text) else { return false };
+        match url.scheme() {
+            "grpc" | "grpc+tcp" | "grpc+tls" => url.has_host(),
+            "grpc+unix" => !url.path().is_empty(),
+            "arrow-flight-reuse-connection" => true,
+            _ => false,
+        }
+    };
+    match texts.iter().find(|text| !is_location(text)) {
+        Some(text) => Err(Error::invalid(format!(
+            "advertise takes locations such as grpc://host:8815 or grpc+tls://host:8815, not {text:?}"
+        ))),
+        None => Ok(texts.to_vec()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for wrong in [
+            "session-timeout = \"0s\"",
+            "query-timeout = \"0s\"",
+            "memory-headroom = \"900GiB\"",
+            "advertise = [\"foo\"]",
+            "advertise = [\"host:8815\"]",
+            "advertise = [\"http://host:8815\"]",
+        ] {
+            let name = wrong.split_once(' ').unwrap().0;
+            let error = Settings::parse(wrong).unwrap().resolve(1 << 30, 2).unwrap_err();
+            assert!(error.message().starts_with(name), "{wrong}: {error}");
+        }
+        let right = "advertise = [\"grpc+tls://host:8815\", \"arrow-flight-reuse-connection://?\"]";
+        assert_eq!(Settings::parse(right).unwrap().resolve(1 << 30, 2).unwrap().server.advertise.len(), 2);
+    }
 
     #[test]
     fn the_stronger_source_wins_and_defaults_fill_the_rest() {
