@@ -30,10 +30,10 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What statements may take in between, in bytes a second, as far as is known of machines.
 const PER_SECOND: u64 = 4 << 30;
 
-/// How long what was given back, or stopped, has to take effect before more is done. Near the bound, while more and more is
-/// used, there is less time.
+/// How long what was given back, or stopped, has to take effect before more is done. The nearer the bound, the less time.
 const GRACE: Duration = Duration::from_millis(250);
-const LAST_GRACE: Duration = Duration::from_millis(30);
+const SHORT_GRACE: Duration = Duration::from_millis(30);
+const LAST_GRACE: Duration = Duration::from_millis(5);
 
 /// How long a new statement waits for memory, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -122,14 +122,8 @@ struct Watch {
     state: Arc<State>,
     running: Arc<Running>,
     groups: Groups,
-    /// What was used when something was done last.
-    acted: Option<Acted>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Acted {
-    at: Instant,
-    used: u64,
+    /// When something was done last.
+    acted: Option<Instant>,
 }
 
 impl Watch {
@@ -150,18 +144,17 @@ impl Watch {
         let excess = used.saturating_sub(budget.high()).max(missing);
         self.state.is_over.store(excess > 0, Ordering::Release);
         if excess > 0 {
-            let is_near = excess > budget.headroom / 4;
-            let is_due = |acted: Acted| {
-                // A statement that was stopped ends when it comes to look; the others are not to go for it.
-                let grace = if is_near && used > acted.used { LAST_GRACE } else { GRACE };
-                acted.at.elapsed() >= grace
+            let grace = match excess {
+                excess if excess > budget.headroom / 8 * 3 => LAST_GRACE,
+                excess if excess > budget.headroom / 4 => SHORT_GRACE,
+                _ => GRACE,
             };
-            if self.acted.is_none_or(is_due) {
+            if self.acted.is_none_or(|acted| acted.elapsed() >= grace) {
                 self.act(used);
             }
             return NEAR;
         }
-        if self.acted.is_some_and(|acted| acted.at.elapsed() > IDLE) {
+        if self.acted.is_some_and(|acted| acted.elapsed() > IDLE) {
             self.acted = None;
         }
         if !self.running.is_busy() {
@@ -180,7 +173,7 @@ impl Watch {
         {
             self.stop(&largest, used);
         }
-        self.acted = Some(Acted { at: Instant::now(), used });
+        self.acted = Some(Instant::now());
     }
 
     /// Has memory given back until there is enough: first what was freed, which can be all of a statement that was stopped.

@@ -32,7 +32,7 @@ type DfResult<T> = Result<T, DataFusionError>;
 /// How often a query is run again.
 const RUNS: usize = 2;
 /// So long a query waits for one that failed before it, and for those that run. Their clients may read slowly.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The best rows of larger limits are found by a sort that spills.
 const HELD_AT_MOST: usize = 10_000;

@@ -164,10 +164,12 @@ impl Running {
         !self.lock().active.is_empty()
     }
 
-    /// The statement that has reserved most of those that nobody stopped yet, of equals the youngest.
+    /// The statement that has reserved most of those that nobody stopped yet, of equals the youngest. One that waits for its
+    /// turn holds nothing.
     pub(in crate::engine) fn largest(&self) -> Option<Arc<Entry>> {
         let entries = self.lock();
-        let going = entries.active.iter().filter(|entry| !entry.control.token().is_cancelled());
+        let begun = entries.active.iter().filter(|entry| entry.state() != State::Queued);
+        let going = begun.filter(|entry| !entry.control.token().is_cancelled());
         going.max_by_key(|entry| entry.control.reserved()).cloned()
     }
 
