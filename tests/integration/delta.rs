@@ -740,6 +740,13 @@ async fn rows_are_put_in_order_within_the_memory_of_queries() {
             assert!(of_part.map(|(k, _)| *k).is_sorted(), "partition {part} of {table}");
         }
     }
+    // Statements that store rows, which want more memory than there is as well.
+    for sql in [
+        "create table sorted as select * from plain order by s",
+        "insert into sorted select * from plain order by s",
+    ] {
+        assert_eq!(change(&server, sql).await.unwrap(), 299_999, "{sql}");
+    }
     for (by, code, text) in [
         (json!(["nothing"]), Code::InvalidArgument, "\"nothing\""),
         (json!(["p"]), Code::InvalidArgument, "partitioned by"),

@@ -110,6 +110,12 @@ impl Planner {
         origins(logical).into_iter().map(|origin| origin.map(named)).collect()
     }
 
+    /// Physical plans of logical ones whose tables can be read again: they can be planned once more, for less memory.
+    pub(in crate::engine) async fn replannable(self, logical: Vec<LogicalPlan>) -> Result<Query> {
+        let optimized = logical.iter().map(|logical| self.optimized(logical)).collect::<Result<Vec<_>>>()?;
+        self.repeatable(optimized).await
+    }
+
     /// A query that can be planned once more, for less memory.
     pub(in crate::engine) async fn repeatable(self, optimized: Vec<Optimized>) -> Result<Query> {
         let query = self.executable(&optimized).await?;

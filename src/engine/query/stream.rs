@@ -172,8 +172,9 @@ impl QueryStream {
     }
 
     fn start_again(&mut self, replanned: Replanned, retry: Option<Retry>) -> Result<()> {
-        let Replanned { query: Query { plans, context, output, .. }, turn } = replanned;
-        (self.plans, self.context, self.output) = (plans.into(), context, output);
+        // What the rows are is known to who reads them, and stays.
+        let Replanned { query: Query { plans, context, .. }, turn } = replanned;
+        (self.plans, self.context) = (plans.into(), context);
         (self.again, self.turn) = (retry, turn);
         self.start_next()
     }

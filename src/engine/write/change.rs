@@ -215,7 +215,7 @@ impl Engine {
             return Ok(0);
         }
         let input = Arc::unwrap_or_clone(table.input);
-        let query = self.planning(deadline, async move { planner.physical(vec![input]).await }.boxed());
+        let query = self.planning(deadline, async move { planner.replannable(vec![input]).await }.boxed());
         let mut query = activity.unless_stopped(query).await?;
         if !columns_only {
             query = query.nullable_but(&not_null);
@@ -290,7 +290,7 @@ impl Engine {
             let (rows, replaces) = modify::insertion(planner.logical(statement).await?)?;
             let runs = bound.as_ref().map_or(1, Bound::rows);
             let rows = (0..runs).map(|row| with_values(&rows, bound.as_ref(), row));
-            Ok((planner.physical(rows.collect::<Result<_>>()?).await?, replaces))
+            Ok((planner.replannable(rows.collect::<Result<_>>()?).await?, replaces))
         };
         let (query, replaces) = activity.unless_stopped(self.planning(deadline, plan.boxed())).await?;
         let schema = Arc::clone(query.schema());
@@ -331,7 +331,7 @@ impl Engine {
                 Changing::of(planner.logical(statement).await?, &located)?;
             let (bound, row) = values.map_or((None, 0), |(bound, row)| (Some(bound), row));
             let query = with_values(&query, bound.as_ref(), row)?;
-            Ok((planner.physical(vec![query]).await?, shape, operation))
+            Ok((planner.replannable(vec![query]).await?, shape, operation))
         };
         let planned = self.planning(deadline, plan.boxed());
         let (query, shape, operation) = activity.unless_stopped(planned).await?;

@@ -109,7 +109,7 @@ impl Engine {
             let partitions =
                 snapshot.dataset.partition_fields.iter().map(|field| field.name().clone()).collect();
             let table = SnapshotTable::new(&catalog, snapshot);
-            planner.physical(vec![in_z_order(table, partitions, columns)?]).await
+            planner.replannable(vec![in_z_order(table, partitions, columns)?]).await
         };
         let query = activity.unless_stopped(self.planning(deadline, plan.boxed())).await?;
         let finish = |Reordered(change)| change.commit_reordered();
