@@ -58,10 +58,10 @@ impl Catalog {
             let groups = small_files(&log.latest()?, options.small_file_bytes);
             if groups.values().any(|group| group.len() >= options.compact_files) {
                 // Where a statement has the turn, it asks for another look when it is done.
-                if let Some(turn) = ChangeTurn::take_if_free(dataset, log) {
-                    if let Err(error) = self.compact(turn, options.compact_files) {
-                        tracing::warn!(%dataset, %error, "cannot compact a Delta table");
-                    }
+                if let Some(turn) = ChangeTurn::take_if_free(dataset, log)
+                    && let Err(error) = self.compact(turn, options.compact_files)
+                {
+                    tracing::warn!(%dataset, %error, "cannot compact a Delta table");
                 }
             }
         }

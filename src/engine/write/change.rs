@@ -20,7 +20,7 @@ use super::ddl::{
 };
 use super::modify::{self, ChangeSink, Changing};
 use super::names::Names;
-use super::sink::TableSink;
+use super::sink::{Publish, TableSink};
 use crate::catalog::{ChangeTurn, DatasetRef, PutMode, PutOptions, RowChange};
 use crate::engine::Engine;
 use crate::engine::query::{Gathering, Planner, Query, QueryStream, TypeProfile, deadline_exceeded};
@@ -363,28 +363,15 @@ impl Engine {
         }
     }
 
-    /// Runs a query into a sink, publishes what came of it, and says how many rows that are.
-    async fn run_into(
-        &self,
-        activity: &Arc<Activity>,
-        query: Query,
-        sink: TableSink,
-        permit: Permit,
-        deadline: Instant,
-    ) -> Result<u64> {
-        self.run_to(activity, query, sink, permit, deadline, TableSink::finish).await
-    }
-
-    /// Runs a query into a sink, to which `finish` is done at the end.
-    pub(in crate::engine) async fn run_to<S: BatchSink + Send + 'static, T: Send + 'static>(
+    /// Runs a query into a sink, and publishes what came of it.
+    pub(super) async fn run_into<S: Publish>(
         &self,
         activity: &Arc<Activity>,
         query: Query,
         sink: S,
         permit: Permit,
         deadline: Instant,
-        finish: impl FnOnce(S) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> Result<S::Published> {
         // With the request, and with its time, go the task that stores and, since an operator may be in a computation
         // that does not return, the query itself.
         let guard = query.cancel_guard();
@@ -399,7 +386,7 @@ impl Engine {
         // The statement may have more to run.
         guard.disarm();
         // From here on nothing stops it, and what was published is never said to have failed.
-        blocking(move || finish(sink)).await
+        blocking(move || sink.publish()).await
     }
 }
 

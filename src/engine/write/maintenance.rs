@@ -10,6 +10,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::change::turn_of;
+use super::sink::Publish;
 use crate::catalog::{AtVersion, ChangeTurn, DatasetRef, Rewritten, RowChange, Snapshot, Version};
 use crate::engine::Engine;
 use crate::engine::functions::z_order_key;
@@ -112,8 +113,7 @@ impl Engine {
             planner.replannable(vec![in_z_order(table, partitions, columns)?]).await
         };
         let query = activity.unless_stopped(self.planning(deadline, plan.boxed())).await?;
-        let finish = |Reordered(change)| change.commit_reordered();
-        self.run_to(activity, query, Reordered(change), permit, deadline, finish).await
+        self.run_into(activity, query, Reordered(change), permit, deadline).await
     }
 }
 
@@ -142,6 +142,14 @@ fn in_z_order(table: SnapshotTable, partitions: Vec<String>, columns: Vec<String
 
 /// Takes the rows of a table in their new order.
 struct Reordered(RowChange);
+
+impl Publish for Reordered {
+    type Published = Rewritten;
+
+    fn publish(self) -> Result<Rewritten> {
+        self.0.commit_reordered()
+    }
+}
 
 impl BatchSink for Reordered {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {

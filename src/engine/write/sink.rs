@@ -82,6 +82,23 @@ impl TableSink {
     }
 }
 
+/// A sink whose rows become visible at the end.
+pub(super) trait Publish: BatchSink {
+    /// What is told of it.
+    type Published: Send + 'static;
+
+    /// Makes the rows visible. Blocks.
+    fn publish(self) -> Result<Self::Published>;
+}
+
+impl Publish for TableSink {
+    type Published = u64;
+
+    fn publish(self) -> Result<u64> {
+        self.finish()
+    }
+}
+
 impl BatchSink for TableSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
