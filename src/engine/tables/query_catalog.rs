@@ -161,6 +161,7 @@ impl QueryCatalog {
     }
 
     /// The error of the first table that was asked for and is not there.
+    #[cfg(feature = "substrait")]
     pub(in crate::engine) fn first_missing(&self) -> Option<Error> {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.first().map(|dataset| self.shared.catalog.no_such_dataset(dataset))
