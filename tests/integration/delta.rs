@@ -416,25 +416,53 @@ fn commit_info(operation: &str, mode: &str) -> Value {
         "engineInfo": "another program/9"}})
 }
 
+/// It takes so long that others can come before it ends.
+const SLOW: &str = "delete from t where id < 5 and id not in \
+                    (select max(a.value * b.value % 1009) + 10 from range(200) a, range(100000) b)";
+
+/// Waits until [`SLOW`] has its place and its turn.
+async fn until_slow_runs(server: &Server) {
+    until("the statement begins", || async {
+        let running = "select count(*) from system.queries where sql like 'delete%' and state = 'running'";
+        number(&mut server.client().await, running).await == 1
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordering_and_statements_do_not_wait_for_each_other() {
+    let server = Server::with_args(&["--max-queries", "2", "--queue-timeout", "20s"]);
+    put(&mut appender(&server).await, "t", vec![rows(0..10, 0)]).await.unwrap();
+    let server = &server;
+    let optimize = async {
+        let body = json!({"name": "t", "zOrderBy": ["id"]}).to_string();
+        act(&mut server.client().await, "optimize_dataset", body).await
+    };
+    let later = |id: u64| async move {
+        tokio::time::sleep(Duration::from_millis(20 * id)).await;
+        change(server, &format!("delete from t where id = {id}")).await
+    };
+    let others = async {
+        until_slow_runs(server).await;
+        tokio::join!(optimize, later(5), later(6))
+    };
+    let (slow, (ordered, one, other)) = tokio::join!(change(server, SLOW), others);
+    ordered.unwrap();
+    assert_eq!((slow.unwrap(), one.unwrap(), other.unwrap()), (5, 1, 1));
+    assert_eq!(count(&mut server.client().await, "t").await.unwrap(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_another_program_meanwhile_is_a_conflict_where_it_matters() {
-    // It takes so long that another commit can come before it ends.
-    let slow = "delete from t where id < 5 and id not in \
-                (select a.value from range(3000) a, range(100000) b where a.value * b.value % 1009 = -1)";
     for other in ["DELETE", "SET TBLPROPERTIES", "MERGE", "WRITE"] {
         let server = Arc::new(Server::start());
         let mut client = server.client().await;
         put(&mut appender(&server).await, "t", vec![rows(0..10, 0)]).await.unwrap();
         let statement = {
             let server = Arc::clone(&server);
-            tokio::spawn(async move { change(&server, slow).await })
+            tokio::spawn(async move { change(&server, SLOW).await })
         };
-        until("the statement begins", || async {
-            let running =
-                "select count(*) from system.queries where sql like 'delete%' and state = 'running'";
-            number(&mut server.client().await, running).await == 1
-        })
-        .await;
+        until_slow_runs(&server).await;
         let table = server.root().join("t");
         let first = entry(&table, 0);
         let add = action(&first, "add").clone();

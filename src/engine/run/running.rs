@@ -168,9 +168,9 @@ impl Running {
     /// turn holds nothing.
     pub(in crate::engine) fn largest(&self) -> Option<Arc<Entry>> {
         let entries = self.lock();
-        let begun = entries.active.iter().filter(|entry| entry.state() != State::Queued);
-        let going = begun.filter(|entry| !entry.control.token().is_cancelled());
-        going.max_by_key(|entry| entry.control.reserved()).cloned()
+        let is_going =
+            |entry: &&Arc<Entry>| entry.state() != State::Queued && !entry.control.token().is_cancelled();
+        entries.active.iter().filter(is_going).max_by_key(|entry| entry.control.reserved()).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -213,6 +213,13 @@ impl Activity {
             error = self.entry.control.stopped() => Err(error),
             done = work => done,
         }
+    }
+
+    /// Waits for `work`, whose end is the statement's.
+    pub(in crate::engine) async fn ends_with<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = work.await;
+        self.end(done.as_ref().err());
+        done
     }
 
     pub(in crate::engine) fn enter(&self, state: State) {

@@ -50,9 +50,8 @@ impl Engine {
             self.planning(deadline, async move { parse(&sql, &limits) }.boxed()).await?
         };
         let values = bound.filter(|bound| bound.rows() > 0);
-        let changed = self.change_parsed(&activity, (statement, values), environment, permit, deadline).await;
-        activity.end(changed.as_ref().err());
-        changed
+        let change = self.change_parsed(&activity, (statement, values), environment, permit, deadline);
+        activity.ends_with(change).await
     }
 
     /// Runs an INSERT of VALUES for all of `rows` as they come, and says how many it stored: all of them, in one
@@ -81,7 +80,7 @@ impl Engine {
             let query = planner.physical(vec![over_rows(values, rows)?]).await?;
             Ok((query, table, replaces))
         };
-        let inserted = async {
+        let insert = async {
             let planned = self.planning(deadline, plan.boxed());
             let (query, table, replaces) = activity.unless_stopped(planned).await?;
             let schema = Arc::clone(query.schema());
@@ -89,9 +88,7 @@ impl Engine {
             let sink = blocking(move || names.insertion(&table, schema, replaces)).await?;
             self.run_into(&activity, query, sink, permit, deadline).await
         };
-        let inserted = inserted.await;
-        activity.end(inserted.as_ref().err());
-        inserted
+        activity.ends_with(insert).await
     }
 
     async fn change_parsed(

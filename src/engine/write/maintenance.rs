@@ -34,25 +34,16 @@ impl Engine {
         z_order: Vec<String>,
         deadline: Instant,
     ) -> Result<Rewritten> {
-        let done = self.optimize_in_turn(activity, dataset, z_order, deadline).await;
-        activity.end(done.as_ref().err());
-        done
-    }
-
-    async fn optimize_in_turn(
-        &self,
-        activity: &Arc<Activity>,
-        dataset: &DatasetRef,
-        z_order: Vec<String>,
-        deadline: Instant,
-    ) -> Result<Rewritten> {
-        let turn = self.turn(activity, dataset, deadline).await?;
-        if !z_order.is_empty() {
-            return self.z_order(activity, turn, z_order, deadline).await;
-        }
-        activity.enter(State::Running);
-        let catalog = Arc::clone(self.catalog());
-        blocking(move || catalog.compact_dataset(turn)).await
+        let optimize = async {
+            if !z_order.is_empty() {
+                return self.z_order(activity, dataset, z_order, deadline).await;
+            }
+            let turn = self.turn(activity, dataset, deadline).await?;
+            activity.enter(State::Running);
+            let catalog = Arc::clone(self.catalog());
+            blocking(move || catalog.compact_dataset(turn)).await
+        };
+        activity.ends_with(optimize).await
     }
 
     /// Makes an earlier version of a Delta table the newest one again, as a new version.
@@ -63,15 +54,13 @@ impl Engine {
         at: AtVersion,
         deadline: Instant,
     ) -> Result<Version> {
-        let restored = async {
+        let restore = async {
             let turn = self.turn(activity, dataset, deadline).await?;
             activity.enter(State::Running);
             let catalog = Arc::clone(self.catalog());
             blocking(move || catalog.restore_dataset(&turn, at)).await
         };
-        let restored = restored.await;
-        activity.end(restored.as_ref().err());
-        restored
+        activity.ends_with(restore).await
     }
 
     async fn turn(
@@ -90,12 +79,15 @@ impl Engine {
     async fn z_order(
         &self,
         activity: &Arc<Activity>,
-        turn: ChangeTurn,
+        dataset: &DatasetRef,
         columns: Vec<String>,
         deadline: Instant,
     ) -> Result<Rewritten> {
+        // First the place among those that run, then the turn, as statements do: in another order they would wait for each
+        // other.
         let permit = self.admit(activity, deadline).await?;
         activity.enter(State::Planning);
+        let turn = self.turn(activity, dataset, deadline).await?;
         let catalog = Arc::clone(self.catalog());
         let change = {
             let catalog = Arc::clone(&catalog);
