@@ -36,8 +36,8 @@ use super::snapshot::Snapshot;
 use super::store::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    CommitSummary, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root, descriptor_limit,
-    parallel_map, to_logical,
+    CommitSummary, Committed, DataFile, DeltaLog, DeltaRuntime, DeltaVersion, HeldFile, Root,
+    descriptor_limit, parallel_map, to_logical,
 };
 
 /// Tables whose logs are kept in memory, each with a descriptor of its directory.
@@ -122,6 +122,11 @@ impl AtVersion {
 /// The version of a dataset that is `version` of its table.
 pub(super) fn delta_version(version: &DeltaVersion) -> Version {
     Version::of_delta(&mark(version))
+}
+
+/// The version of a dataset that a commit has made.
+fn committed_version(committed: Committed) -> Version {
+    Version::of_delta(&DeltaMark { table_id: committed.table_id, version: committed.version })
 }
 
 fn mark(version: &DeltaVersion) -> DeltaMark {

@@ -7,13 +7,13 @@ use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use roaring::RoaringTreemap;
 
-use super::super::dataset::{DeltaMark, Version};
+use super::super::dataset::Version;
 use super::super::raw::{PieceScan, RawScan};
 use super::super::snapshot::Snapshot;
 use super::super::store::Catalog;
 use super::turn::ChangeTurn;
 use super::writer::{DataWriter, Placed};
-use super::{delta_version, own_files};
+use super::{committed_version, delta_version, own_files};
 use crate::error::{Error, Result};
 use crate::storage::{Changes, DataFile, DeltaVersion, NewFile, Operation};
 
@@ -165,10 +165,7 @@ impl RowChange {
         Ok(Rewritten {
             files_removed: changes.remove.len() as u64,
             files_added: changes.add.len() as u64,
-            version: Version::of_delta(&DeltaMark {
-                table_id: committed.table_id,
-                version: committed.version,
-            }),
+            version: committed_version(committed),
         })
     }
 

@@ -11,7 +11,7 @@ use super::super::store::Catalog;
 use super::super::write::{IfMissing, PutMode, PutOptions, Receipt};
 use super::conform::{Conform, merged};
 use super::writer::{DataWriter, Finished, Placed};
-use super::{delta_version, mark};
+use super::{committed_version, delta_version, mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Changes, Committed, DeltaLog, DeltaVersion, NewFile, Operation, Transaction};
 
@@ -135,8 +135,7 @@ impl DeltaUpload {
             publish(&log, &read, files, &partitions, &options, changes_columns.then_some(&*logical))?;
         drop(lock);
         catalog.maintain(&dataset, &log);
-        let mark = DeltaMark { table_id: version.table_id, version: version.version };
-        Ok(Receipt { rows, bytes, version: Version::of_delta(&mark), trashed: None })
+        Ok(Receipt { rows, bytes, version: committed_version(version), trashed: None })
     }
 }
 

@@ -54,7 +54,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
 /// The values of the partition columns, in their order; `None` is NULL.
 type Values = Vec<Option<String>>;
 
-/// Writes rows into files of a table, one for each partition, in the types that Delta has.
+/// Writes rows into files of a table, of each partition one or, where that gets large, more, in the types that Delta has.
 pub(in super::super) struct DataWriter {
     catalog: Arc<Catalog>,
     checks: Checks,

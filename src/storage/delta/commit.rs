@@ -20,7 +20,7 @@ use super::columns::with_columns;
 use super::error::delta_error;
 use super::log::{ARROW_SCHEMA, DELTA_LOG, DataFile, DeltaLog, DeltaVersion, arrow_schema};
 use super::mapping::without_mapping;
-use super::protocol::{LEGACY_WRITER_FEATURES, check_append_only};
+use super::protocol::{check_append_only, has_timestamp_ntz, protocol, with_timestamp_ntz};
 use super::types::{delta_types, logical_text, needs_timestamp_ntz, struct_type};
 use crate::error::{Error, Result};
 use crate::storage::Target;
@@ -397,11 +397,8 @@ fn described(logical: &Schema, partitions: &[String]) -> Result<(Metadata, Proto
         properties.insert(ARROW_SCHEMA.to_owned(), logical_text(logical));
     }
     let metadata = new_metadata(&columns, partitions, properties).map_err(described_badly)?;
-    let protocol = if needs_timestamp_ntz(&stored) {
-        with_timestamp_ntz(&json!({"minReaderVersion": 1, "minWriterVersion": 2}))?
-    } else {
-        protocol(json!({"minReaderVersion": 1, "minWriterVersion": 2}))?
-    };
+    let plain = protocol(json!({"minReaderVersion": 1, "minWriterVersion": 2}))?;
+    let protocol = if needs_timestamp_ntz(&stored) { with_timestamp_ntz(&plain)? } else { plain };
     Ok((metadata, protocol))
 }
 
@@ -423,35 +420,11 @@ fn new_schema(latest: &DeltaVersion, logical: &Schema) -> Result<Vec<Action>> {
     metadata["schemaString"] = text.into();
     let metadata: Metadata = serde_json::from_value(metadata).map_err(odd)?;
     let mut actions = vec![Action::Metadata(metadata)];
-    let now = serde_json::to_value(latest.state.protocol())
-        .map_err(|error| Error::internal(format!("the protocol of a table: {error}")))?;
-    if needs_timestamp_ntz(&stored) && !now.to_string().contains("timestampNtz") {
-        actions.insert(0, Action::Protocol(with_timestamp_ntz(&now)?));
+    let now = latest.state.protocol();
+    if needs_timestamp_ntz(&stored) && !has_timestamp_ntz(now) {
+        actions.insert(0, Action::Protocol(with_timestamp_ntz(now)?));
     }
     Ok(actions)
-}
-
-/// A table's protocol with timestamps without time zone, which older readers do not know.
-fn with_timestamp_ntz(now: &Value) -> Result<Protocol> {
-    let names = |key: &str| -> Vec<String> {
-        let listed = now.get(key).and_then(Value::as_array);
-        listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
-    };
-    let (mut readers, mut writers) = (names("readerFeatures"), names("writerFeatures"));
-    let version = now.get("minWriterVersion").and_then(Value::as_i64).unwrap_or(2);
-    if version < 7 {
-        let legacy = LEGACY_WRITER_FEATURES.iter().filter(|(since, _)| i64::from(*since) <= version);
-        writers.extend(legacy.flat_map(|(_, names)| names.iter().map(|name| (*name).to_owned())));
-    }
-    readers.push("timestampNtz".to_owned());
-    writers.push("timestampNtz".to_owned());
-    protocol(json!({
-        "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": readers, "writerFeatures": writers,
-    }))
-}
-
-pub(super) fn protocol(value: Value) -> Result<Protocol> {
-    serde_json::from_value(value).map_err(|error| Error::internal(format!("a table's protocol: {error}")))
 }
 
 /// Whether what it does depends on the rows that were there.

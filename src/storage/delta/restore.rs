@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use deltalake_core::kernel::transaction::CommitData;
-use deltalake_core::kernel::{Action, LogicalFileView, Protocol};
+use deltalake_core::kernel::{Action, LogicalFileView};
 use deltalake_core::protocol::DeltaOperation;
 use serde_json::{Value, json};
 
-use super::commit::{engine_info, others_commit, protocol};
+use super::commit::{engine_info, others_commit};
 use super::log::{DeltaLog, DeltaVersion};
+use super::protocol::of_both;
 use crate::error::{Error, Result};
 
 /// What tells files of a table apart: the same data with other rows deleted is another one.
@@ -48,7 +49,8 @@ fn restoring(latest: &DeltaVersion, to: &DeltaVersion) -> Result<CommitData> {
     let mut info: HashMap<String, Value> = engine_info(false);
     info.insert("readVersion".to_owned(), latest.number().into());
     info.insert("operationMetrics".to_owned(), metrics);
-    let mut actions: Vec<_> = protocol_of_both(latest, to)?.map(Action::Protocol).into_iter().collect();
+    let protocol = of_both(latest.state.protocol(), to.state.protocol())?;
+    let mut actions: Vec<_> = protocol.map(Action::Protocol).into_iter().collect();
     actions.extend(added);
     actions.extend(removed);
     actions.push(Action::Metadata(to.state.metadata().clone()));
@@ -69,27 +71,4 @@ fn key(view: &LogicalFileView) -> FileKey {
 )]
 fn add(view: &LogicalFileView) -> Action {
     Action::Add(view.add_action())
-}
-
-/// The protocol of a table with all that one of two versions asks for, where that is more than the newer one does.
-fn protocol_of_both(newer: &DeltaVersion, older: &DeltaVersion) -> Result<Option<Protocol>> {
-    let odd = |error| Error::internal(format!("the protocol of a table: {error}"));
-    let asked = |version: &DeltaVersion| serde_json::to_value(version.state.protocol()).map_err(odd);
-    let (newer, older) = (asked(newer)?, asked(older)?);
-    let mut both = newer.clone();
-    for key in ["minReaderVersion", "minWriterVersion"] {
-        if older[key].as_i64() > newer[key].as_i64() {
-            both[key] = older[key].clone();
-        }
-    }
-    for key in ["readerFeatures", "writerFeatures"] {
-        for feature in older[key].as_array().into_iter().flatten() {
-            match both[key].as_array_mut() {
-                Some(features) if features.contains(feature) => {}
-                Some(features) => features.push(feature.clone()),
-                None => both[key] = json!([feature]),
-            }
-        }
-    }
-    if both == newer { Ok(None) } else { protocol(both).map(Some) }
 }
