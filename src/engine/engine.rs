@@ -25,7 +25,7 @@ use super::operators::OneSortKey;
 use super::optimizer::add_rules;
 use super::query::{PlanCache, Planning};
 use super::run::{Activity, Admission, AdmissionOptions, Running, Workers};
-use super::session::Environment;
+use super::session::{DEFAULT_TIME_ZONE, Environment};
 use super::sql::{Types, add_planners};
 use super::statement::SqlLimits;
 use super::tables::{
@@ -37,9 +37,6 @@ use crate::error::{Error, Result};
 
 /// The consumers that an out-of-memory error names.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
-
-/// The zone of a session that never set one.
-pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 
 /// Rows of a batch. Sorts merge fewer runs than with DataFusion's 8192, other operators hardly care.
 pub(super) const BATCH_ROWS: usize = 32_768;

@@ -23,7 +23,7 @@ mod statement;
 mod tables;
 mod write;
 
-use engine::{BATCH_ROWS, DEFAULT_TIME_ZONE};
+use engine::BATCH_ROWS;
 pub use engine::{Engine, EngineOptions};
 pub use growth::{Sizes, dense};
 pub use memory::{MemoryBudget, Relief, usable_memory};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use syn::visit::{self, Visit};
 use syn::{ItemUse, UseTree};
@@ -143,7 +144,8 @@ fn modules(file: &Path, src: &Path) -> Vec<String> {
     names.filter(|name| !["lib", "main", "mod"].contains(&name.as_str())).collect()
 }
 
-fn used() -> Vec<Used> {
+/// What all files of `src` use.
+static USED: LazyLock<Vec<Used>> = LazyLock::new(|| {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut used = Vec::new();
     for file in sources(&src) {
@@ -152,13 +154,13 @@ fn used() -> Vec<Used> {
         Paths { user: modules(&file, &src), used: &mut used }.visit_file(&parsed);
     }
     used
-}
+});
 
 #[test]
 fn dependencies_point_down() {
     let place = |layer: &str| LAYERS.iter().position(|name| *name == layer);
     let mut seen = 0;
-    for used in used() {
+    for used in USED.iter() {
         let Some(other) = used.of_ours().and_then(place) else { continue };
         seen += 1;
         assert!(!LEAVES.contains(&used.layer()), "a leaf uses no layer: {used}");
@@ -171,16 +173,15 @@ fn dependencies_point_down() {
 
 #[test]
 fn only_the_server_knows_tonic_and_hyper() {
-    for used in used().iter().filter(|used| used.layer() != "server") {
+    for used in USED.iter().filter(|used| used.layer() != "server") {
         assert!(!["tonic", "hyper", "hyper_util"].iter().any(|name| used.is_in(name)), "{used}");
     }
 }
 
 #[test]
 fn layers_do_not_know_what_is_not_theirs() {
-    let all = used();
     for (layer, module, allowed) in UNKNOWN {
-        for used in all.iter().filter(|used| used.layer() == layer && used.is_in(module)) {
+        for used in USED.iter().filter(|used| used.layer() == layer && used.is_in(module)) {
             assert!(allowed.iter().any(|path| used.is_in(path)), "{used}");
         }
     }

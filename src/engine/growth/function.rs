@@ -110,9 +110,10 @@ impl Bounded {
             if bytes <= value as u64 {
                 return Ok(());
             }
-            return Err(DataFusionError::External(Box::new(Error::exhausted(format!(
+            return Err(Error::exhausted(format!(
                 "{name}() asks for a value of {bytes} bytes, {value} are allowed (the setting max-value-size)"
-            )))));
+            ))
+            .into());
         }
         if bytes <= call as u64 {
             return Ok(());

@@ -172,9 +172,10 @@ impl SizedRows {
         }
         let most = self.sizes.value.saturating_mul(2);
         if rows == 1 && bytes > most {
-            return Err(DataFusionError::External(Box::new(Error::exhausted(format!(
+            return Err(Error::exhausted(format!(
                 "the statement makes a row of more than {most} bytes (twice the setting max-value-size)"
-            )))));
+            ))
+            .into());
         }
         self.control.check()
     }

@@ -144,10 +144,12 @@ impl Watch {
         let excess = used.saturating_sub(budget.high()).max(missing);
         self.state.is_over.store(excess > 0, Ordering::Release);
         if excess > 0 {
-            let grace = match excess {
-                excess if excess > budget.headroom / 8 * 3 => LAST_GRACE,
-                excess if excess > budget.headroom / 4 => SHORT_GRACE,
-                _ => GRACE,
+            let grace = if excess > budget.headroom / 8 * 3 {
+                LAST_GRACE
+            } else if excess > budget.headroom / 4 {
+                SHORT_GRACE
+            } else {
+                GRACE
             };
             if self.acted.is_none_or(|acted| acted.elapsed() >= grace) {
                 self.act(used);

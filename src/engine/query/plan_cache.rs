@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
@@ -199,9 +199,7 @@ fn with_sources(
     let replaced = plan.transform_down_with_subqueries(|node| {
         let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
         let found = source(&scan.table_name);
-        let missing =
-            || DataFusionError::External(Box::new(Error::internal("a plan reads an unknown table")));
-        scan.source = found.ok_or_else(missing)?;
+        scan.source = found.ok_or_else(|| Error::internal("a plan reads an unknown table"))?;
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })?;
     Ok(replaced.data)

@@ -89,8 +89,11 @@ impl Planner {
 
     /// Physical plans of logical ones, which must have one schema.
     pub(in crate::engine) async fn physical(&self, logical: Vec<LogicalPlan>) -> Result<Query> {
-        let optimized = logical.iter().map(|logical| self.optimized(logical)).collect::<Result<Vec<_>>>()?;
-        self.executable(&optimized).await
+        self.executable(&self.all_optimized(&logical)?).await
+    }
+
+    fn all_optimized(&self, logical: &[LogicalPlan]) -> Result<Vec<Optimized>> {
+        logical.iter().map(|logical| self.optimized(logical)).collect()
     }
 
     fn optimized(&self, logical: &LogicalPlan) -> Result<Optimized> {
@@ -112,7 +115,7 @@ impl Planner {
 
     /// Physical plans of logical ones whose tables can be read again: they can be planned once more, for less memory.
     pub(in crate::engine) async fn replannable(self, logical: Vec<LogicalPlan>) -> Result<Query> {
-        let optimized = logical.iter().map(|logical| self.optimized(logical)).collect::<Result<Vec<_>>>()?;
+        let optimized = self.all_optimized(&logical)?;
         self.repeatable(optimized).await
     }
 
@@ -268,9 +271,8 @@ impl Planner {
     /// The plan of a statement before it is optimised.
     pub(in crate::engine) async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
         gate::check_tables(&self.state.resolve_table_references(&statement)?)?;
-        sql::plan(&self.state, statement).await.and_then(with_sql_types).map_err(|error| {
-            self.datasets.explain_missing(&error.to_string()).unwrap_or_else(|| error.into())
-        })
+        let planned = sql::plan(&self.state, statement).await.and_then(with_sql_types);
+        planned.map_err(|error| self.datasets.explain(error))
     }
 
     pub(super) fn reads_table(self, sql: &str, table: &str) -> Result<bool> {

@@ -39,7 +39,7 @@ tokio::task_local! {
 /// A cancel point: fails where nobody waits for what is being planned.
 pub(in crate::engine) fn check() -> std::result::Result<(), DataFusionError> {
     match GIVEN_UP.try_with(CancellationToken::is_cancelled) {
-        Ok(true) => Err(DataFusionError::External(Box::new(cancelled()))),
+        Ok(true) => Err(cancelled().into()),
         Ok(false) | Err(_) => Ok(()),
     }
 }

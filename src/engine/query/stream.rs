@@ -139,7 +139,7 @@ impl QueryStream {
             // A panic in an operator must neither take down the connection nor look like the end.
             let polled = std::panic::catch_unwind(AssertUnwindSafe(|| match Failpoint::Batch.pass() {
                 Ok(()) => batches.poll(cx),
-                Err(error) => Poll::Ready(Some(Err(DataFusionError::External(Box::new(error))))),
+                Err(error) => Poll::Ready(Some(Err(error.into()))),
             }));
             match polled {
                 Ok(Poll::Ready(Some(Ok(batch)))) => {

@@ -54,10 +54,7 @@ impl Control {
 
     /// Fails once the statement is stopped.
     pub(in crate::engine) fn check(&self) -> Result<(), DataFusionError> {
-        if self.0.token.is_cancelled() {
-            return Err(DataFusionError::External(Box::new(self.error())));
-        }
-        Ok(())
+        if self.0.token.is_cancelled() { Err(self.error().into()) } else { Ok(()) }
     }
 
     /// Bytes that it has reserved.

@@ -4,4 +4,5 @@ mod environment;
 mod options;
 
 pub use environment::{Environment, TemporaryTables};
+pub(in crate::engine) use options::DEFAULT_TIME_ZONE;
 pub use options::{Endpoints, Scope};

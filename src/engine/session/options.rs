@@ -8,10 +8,12 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::prelude::SessionConfig;
 
 use crate::catalog::SchemaName;
-use crate::engine::DEFAULT_TIME_ZONE;
 use crate::engine::query::TypeProfile;
 use crate::engine::tables::CATALOG;
 use crate::error::{Error, Result};
+
+/// The zone of a session that never set one.
+pub(in crate::engine) const DEFAULT_TIME_ZONE: &str = "UTC";
 
 const TIME_ZONE: &str = "datafusion.execution.time_zone";
 

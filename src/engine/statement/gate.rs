@@ -67,7 +67,7 @@ impl<'n> TreeNodeVisitor<'n> for Gate<'_> {
         } else {
             return Ok(TreeNodeRecursion::Continue);
         };
-        Err(DataFusionError::External(Box::new(error)))
+        Err(error.into())
     }
 
     fn f_up(&mut self, _: &'n LogicalPlan) -> Result<TreeNodeRecursion, DataFusionError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::Result as DfResult;
+use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::TableType;
@@ -114,9 +114,12 @@ impl QueryCatalog {
         opened.insert(dataset, snapshot);
     }
 
-    /// The better error for a plan that failed with `text`: the missing table that it speaks of, with
-    /// the names that are near.
-    pub(in crate::engine) fn explain_missing(&self, text: &str) -> Option<Error> {
+    /// What a plan failed with; where that speaks of a missing table, with the names that are near.
+    pub(in crate::engine) fn explain(&self, error: DataFusionError) -> Error {
+        self.missing_in(&error.to_string()).unwrap_or_else(|| error.into())
+    }
+
+    fn missing_in(&self, text: &str) -> Option<Error> {
         let missing = self.shared.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let named = missing.iter().find(|dataset| {
             text.contains(&format!("'{CATALOG}.{}.{}'", dataset.schema.as_str(), dataset.name.as_str()))
@@ -245,10 +248,7 @@ impl DatasetSchema {
         let plan = self.query.shared.namespace.views.plan(&view, Arc::new(inner.clone())).await;
         // What is wrong with the view is no matter of the statement above, which would be planned again for it: of views on
         // top of each other each twice as often as the next.
-        let plan = plan.map_err(|error| match inner.explain_missing(&error.to_string()) {
-            Some(explained) => explained,
-            None => Error::from(error),
-        })?;
+        let plan = plan.map_err(|error| inner.explain(error))?;
         Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql)))))
     }
 
